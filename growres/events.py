@@ -1,0 +1,141 @@
+"""What a procedure and its driver tell the world: frozen events, made of plain numbers and strings.
+
+A procedure yields EpochFinished, GrowthStepDecided and, last, TrialFinished. The driver adds what it alone knows:
+AttemptStarted, ArtifactWritten and AttemptEnded. `to_dict` and `from_dict` carry any of them through Ray, a checkpoint
+or the recorder's spool.
+
+Errors are fractions in [0, 1], times seconds, FLOPs those of forward and backward passes over training images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Arm = Literal["network", "candidate", "control"]
+"""What an epoch trained: the network itself (before any growth step), or an arm of a growth step."""
+
+Verdict = Literal["accepted", "rejected", "undecided"]
+
+AttemptStatus = Literal["succeeded", "failed", "stopped", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochFinished:
+    """One pass over the training split; `growth_step` is 0 before any growth, `epoch` counts from 1 within an arm."""
+
+    growth_step: int
+    arm: Arm
+    epoch: int
+    train_loss: float
+    """Mean over the epoch's batches as they were trained on: augmented, in training mode, before each update."""
+    train_error: float
+    val_loss: float
+    val_error: float
+    lr: float
+    """The learning rate of the epoch's last step."""
+    train_flops: int
+    images_per_s: float
+    epoch_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthStepDecided:
+    """One proposal with its verdict. Its errors are measured in evaluation mode over the whole split."""
+
+    step: int
+    stage: int
+    """0 is nearest the stem."""
+    block: int
+    """Index of the new block within its stage."""
+    initialiser: str
+    train_error_before: float
+    train_error_candidate: float | None
+    """None where the candidate diverged."""
+    val_error_before: float
+    val_error_candidate: float | None
+    val_error_control: float | None
+    """None without a control arm, or where it diverged."""
+    p_value: float | None
+    verdict: Verdict
+    reason: str
+    num_params_before: int
+    num_params_after: int
+    """Of the candidate, accepted or not."""
+    epochs: int
+    """Trained for this step, all arms together."""
+    train_flops: int
+    wall_s: float
+    max_logit_change: float
+    """Largest absolute difference that appending the block made to the logits of a fixed batch, before any training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialFinished:
+    """The trial's result; only now has the test split been looked at."""
+
+    val_error: float
+    test_error: float
+    num_params: int
+    num_blocks: int | None
+    """Residual blocks; None for a network that has none."""
+    train_flops: int
+    epochs: int
+    wall_s: float
+    """Time spent in this procedure, over all attempts."""
+    reason: str
+    """Why the procedure ended, as in 'trained 20 epochs' or 'patience: 3 proposals in a row were rejected'."""
+    architecture: dict[str, Any]
+    """What rebuilds the final network: the name and keyword arguments for zoo.create_model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted:
+    """A machine began, or went on with, a trial."""
+
+    host: str
+    device: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactWritten:
+    """A file that belongs to the trial, such as its checkpoint; `path` is relative to the run's folder."""
+
+    kind: str
+    path: str
+    sha256: str
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded:
+    """The attempt is over, and with it, until another begins, its trial."""
+
+    status: AttemptStatus
+    reason: str
+
+
+ProcedureEvent = EpochFinished | GrowthStepDecided | TrialFinished
+Event = ProcedureEvent | AttemptStarted | ArtifactWritten | AttemptEnded
+
+_EVENT_TYPES: dict[str, type[Event]] = {
+    event_type.__name__: event_type
+    for event_type in (EpochFinished, GrowthStepDecided, TrialFinished, AttemptStarted, ArtifactWritten, AttemptEnded)
+}
+
+
+def to_dict(event: Event) -> dict[str, Any]:
+    """The event as JSON-ready values; its type stands under 'event'."""
+    return {"event": type(event).__name__, **dataclasses.asdict(event)}
+
+
+def from_dict(values: dict[str, Any]) -> Event:
+    """The event that `to_dict` wrote.
+
+    Raises:
+        KeyError: if no event type has the name under 'event'.
+    """
+    fields = {key: value for key, value in values.items() if key != "event"}
+    return _EVENT_TYPES[values["event"]](**fields)
