@@ -1,0 +1,112 @@
+"""Networks by name: what there is, what each takes, and the network itself. Only `create_model` imports torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from zoo.catalogue import PUBLISHED, cifar_residual
+from zoo.entry import ModelEntry, ModelError, did_you_mean, is_positive_int
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_BY_NAME = {entry.name: entry for entry in PUBLISHED}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that match the shell pattern, in the zoo's order: the published networks and the parametric ones.
+
+    Names of the form `resnet26` (any 6n + 2) are known too, though they are not listed.
+    """
+    return [name for name in _BY_NAME if fnmatchcase(name, pattern)]
+
+
+def describe(name: str) -> ModelEntry:
+    """What the zoo knows of a network.
+
+    Raises:
+        ModelError: the zoo has no network of this name; the message names the nearest.
+    """
+    entry = _BY_NAME.get(name) or cifar_residual(name)
+    if entry is None:
+        raise ModelError(f"no network is named {name!r}{did_you_mean(name, _BY_NAME)}; see zoo list")
+    return entry
+
+
+def check(
+    name: str,
+    kwargs: Mapping[str, Any],
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    image_size: int | None = None,
+) -> list[str]:
+    """Every reason why `create_model` would refuse, in words; empty where it would not.
+
+    What is not known yet (the data set's number of classes, say) is left out and not checked.
+    """
+    try:
+        entry = describe(name)
+    except ModelError as unknown:
+        return [str(unknown)]
+    problems = entry.problems(kwargs)
+    problems += _problems_of_the_data(num_classes, in_channels, image_size)
+    if problems:
+        return problems
+    known = dict(kwargs) if num_classes is None else {**kwargs, "num_classes": num_classes}
+    problems = entry.broken_rules(known)
+    if image_size is not None and not problems:
+        problems = _problems_of_the_image(entry, kwargs, image_size)
+    return problems
+
+
+def create_model(name: str, *, num_classes: int, in_channels: int, image_size: int, **kwargs: Any) -> nn.Module:
+    """A freshly initialised network that turns images (N, in_channels, image_size, image_size) into (N, num_classes).
+
+    The initial weights come from torch's global generator.
+
+    Raises:
+        ModelError: unknown name, unknown or wrong argument, or images that the network cannot take; all problems in
+            one message.
+    """
+    problems = check(name, kwargs, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+    if problems:
+        raise ModelError(f"Cannot make {name}: " + "; ".join(problems) + ".")
+    entry = describe(name)
+    module, function = entry.factory.split(":")
+    factory = getattr(import_module(module), function)
+    model: nn.Module = factory(
+        num_classes=num_classes, in_channels=in_channels, image_size=image_size, **entry.settings(kwargs)
+    )
+    return model
+
+
+def _problems_of_the_data(num_classes: int | None, in_channels: int | None, image_size: int | None) -> list[str]:
+    problems = []
+    if num_classes is not None and not (is_positive_int(num_classes) and num_classes >= 2):
+        problems.append(f"num_classes is {num_classes!r}; allowed: a whole number from 2")
+    if in_channels is not None and not is_positive_int(in_channels):
+        problems.append(f"in_channels is {in_channels!r}; allowed: a whole number from 1 (grey is 1, RGB is 3)")
+    if image_size is not None and not is_positive_int(image_size):
+        problems.append(f"image_size is {image_size!r}; allowed: a whole number of pixels from 1")
+    return problems
+
+
+def _problems_of_the_image(entry: ModelEntry, kwargs: Mapping[str, Any], image_size: int) -> list[str]:
+    smallest = entry.smallest_image(entry.settings(kwargs))
+    if image_size >= smallest:
+        return []
+    return [
+        f"images of {image_size}x{image_size} are too small for {entry.name}, whose smallest are "
+        f"{smallest}x{smallest}; the nearest network that fits is {_nearest_that_fits(entry.name, image_size)}"
+    ]
+
+
+def _nearest_that_fits(name: str, image_size: int) -> str:
+    fitting = [other.name for other in PUBLISHED if other.min_image_size is None or other.min_image_size <= image_size]
+    [nearest] = difflib.get_close_matches(name, fitting, n=1, cutoff=0.0)
+    return nearest if _BY_NAME[nearest].min_image_size is not None else f"{nearest} with fewer stages"
