@@ -1,0 +1,172 @@
+"""One network on its way through its epochs: what an end-to-end trial is, and what each arm of a growth step is."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from growres import events
+from growres.errors import NonFiniteLossError
+from growres.events import EpochFinished
+from growres.seeding import stream_seed
+from growres.training.context import TrainingContext
+from growres.training.flops import train_flops_per_image
+from growres.training.loop import Measurement, evaluate, train_epoch
+from growres.training.optimizers import load_state_by_name, make_optimizer, state_by_name
+from growres.training.schedules import Schedule
+
+TrainSelection = Callable[[nn.Module, int], None]
+"""Sets, before epoch 1, 2, ... of an arm, which parameters learn and which modules are in training mode."""
+
+
+def train_everything(network: nn.Module, epoch: int) -> None:
+    """Every parameter learns in every epoch."""
+    network.train().requires_grad_(True)
+
+
+class ArmTraining:
+    """A network with its optimiser, trained for a number of epochs.
+
+    Between any two epochs `state_dict` holds all that the rest depends on: the architecture, the weights and buffers,
+    the optimiser's tensors and the counts so far. Batches, dropout and learning rates are functions of the seed and the
+    epoch, so that a resumed arm is, on the CPU bit for bit, the uninterrupted one.
+
+    Args:
+        epochs: how many it trains in all.
+        growth_step: 0 for a network before any growth.
+        first_data_epoch: the epoch of the data's order that its first epoch uses; arms of one step share it.
+        architecture: the name and arguments that rebuild the network with `context.build`.
+    """
+
+    def __init__(
+        self,
+        context: TrainingContext,
+        network: nn.Module,
+        *,
+        architecture: dict[str, Any],
+        epochs: int,
+        growth_step: int = 0,
+        arm: events.Arm = "network",
+        first_data_epoch: int = 0,
+        select: TrainSelection = train_everything,
+    ) -> None:
+        self.context = context
+        self.network = network
+        self.architecture = architecture
+        self.epochs = epochs
+        self.growth_step = growth_step
+        self.arm: events.Arm = arm
+        self.epochs_done = 0
+        self.train_flops = 0
+        self.wall_s = 0.0
+        self.validation: Measurement | None = None
+        self.diverged: str | None = None
+        self._first_data_epoch = first_data_epoch
+        self._select = select
+        self._optimizer = make_optimizer(network, context.config.optimizer)
+        self._schedule = Schedule(
+            config=context.config.schedule,
+            base_lr=context.config.optimizer.lr,
+            epochs=epochs,
+            steps_per_epoch=context.data.steps_per_epoch,
+        )
+
+    @property
+    def num_params(self) -> int:
+        """Trainable parameters, frozen ones included."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def take_optimizer_state(self, parent: ArmTraining) -> None:
+        """Copies the parent's optimiser tensors for the parameters that both networks have; the others start fresh."""
+        load_state_by_name(self._optimizer, self.network, state_by_name(parent._optimizer, parent.network))
+
+    def run(self) -> Iterator[EpochFinished]:
+        """Trains the epochs that are left.
+
+        Raises:
+            NonFiniteLossError: if the loss diverges; `diverged` then holds the message, and no more epochs follow.
+        """
+        while self.epochs_done < self.epochs:
+            try:
+                event = self._run_epoch()
+            except NonFiniteLossError as error:
+                self.diverged = str(error)
+                raise
+            yield event
+
+    def measure(self, split: Literal["train", "validation", "test"]) -> Measurement:
+        """Loss and error over the whole split, in evaluation mode, without augmentation."""
+        return evaluate(self.network, self.context.data.eval_batches(split), precision=self.context.precision)
+
+    def _run_epoch(self) -> EpochFinished:
+        started = time.perf_counter()
+        epoch = self.epochs_done + 1
+        self._select(self.network, epoch)
+        flops_per_image = train_flops_per_image(self.network, self.architecture, self.context.image_shape)
+        training_started = time.perf_counter()
+        training = self._train_epoch()
+        training_s = time.perf_counter() - training_started
+        validation = self.measure("validation")
+        epoch_s = time.perf_counter() - started
+        self.epochs_done = epoch
+        self.train_flops += flops_per_image * training.num_images
+        self.wall_s += epoch_s
+        self.validation = validation
+        return EpochFinished(
+            growth_step=self.growth_step,
+            arm=self.arm,
+            epoch=epoch,
+            train_loss=training.loss,
+            train_error=training.error,
+            val_loss=validation.loss,
+            val_error=validation.error,
+            lr=self._schedule.lr(epoch * self._schedule.steps_per_epoch - 1),
+            train_flops=flops_per_image * training.num_images,
+            images_per_s=training.num_images / training_s,
+            epoch_s=epoch_s,
+        )
+
+    def _train_epoch(self) -> Measurement:
+        context = self.context
+        data_epoch = self._first_data_epoch + self.epochs_done
+        torch.manual_seed(stream_seed("dropout", context.seed, data_epoch))
+        return train_epoch(
+            self.network,
+            context.data.train_batches(context.seed, data_epoch),
+            optimizer=self._optimizer,
+            lr_of_step=self._schedule.lr,
+            first_step=self.epochs_done * self._schedule.steps_per_epoch,
+            num_steps=self._schedule.steps_per_epoch,
+            precision=context.precision,
+            label_smoothing=context.config.label_smoothing,
+            clip_grad_norm=context.config.clip_grad_norm,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of this arm, and whoever reads its result, depends on."""
+        return {
+            "architecture": self.architecture,
+            "weights": self.network.state_dict(),
+            "optimizer": state_by_name(self._optimizer, self.network),
+            "epochs_done": self.epochs_done,
+            "train_flops": self.train_flops,
+            "wall_s": self.wall_s,
+            "validation": None if self.validation is None else dataclasses.asdict(self.validation),
+            "diverged": self.diverged,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to the moment of `state_dict`, which an arm of the same architecture wrote."""
+        assert state["architecture"] == self.architecture, "build the arm from the state's architecture first"
+        self.network.load_state_dict(state["weights"])
+        load_state_by_name(self._optimizer, self.network, state["optimizer"])
+        self.epochs_done = state["epochs_done"]
+        self.train_flops = state["train_flops"]
+        self.wall_s = state["wall_s"]
+        self.validation = None if state["validation"] is None else Measurement(**state["validation"])
+        self.diverged = state["diverged"]

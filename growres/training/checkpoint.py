@@ -1,0 +1,56 @@
+"""Checkpoints: after a kill at any moment the old one or the new one stands; read as data, never as code."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from growres.errors import CheckpointError
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """The state (tensors, numbers, strings, and lists and dicts of them) stands at the path, on the disk.
+
+    Raises:
+        CheckpointError: if the disk refuses; what stood at `path` before still stands.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"Cannot write the checkpoint {path} ({len(content)} bytes): {error.strerror}. The one before it stands. "
+            f"Free some space or set GROWRES_HOME to another disk, then resume."
+        ) from error
+
+
+def load_checkpoint(path: Path, *, device: torch.device | None = None) -> dict[str, Any]:
+    """The state that `save_checkpoint` wrote, its tensors on the device (default: the CPU).
+
+    Raises:
+        CheckpointError: if the file is truncated, altered, or holds anything but data.
+    """
+    try:
+        state = torch.load(path, map_location=device or torch.device("cpu"), weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"Cannot read the checkpoint {path}: {reason}. Remove the file to train its trial from the start."
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} is no checkpoint of growres: it holds a {type(state).__name__}, not a dict.")
+    return state

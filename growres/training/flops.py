@@ -1,0 +1,39 @@
+"""Training FLOPs, counted by torch's own counter, once for each architecture."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+_BATCH = 2  # the smallest that batch norm takes; what is counted is linear in it
+
+_counted: dict[str, int] = {}
+
+
+def train_flops_per_image(network: nn.Module, architecture: dict[str, Any], image_shape: tuple[int, int, int]) -> int:
+    """FLOPs of one forward and backward pass for one (C, H, W) image; a multiply-add counts as two.
+
+    Convolutions and matrix products are counted, as torch.utils.flop_counter does. Parameters that do not require a
+    gradient now cost none: a frozen trunk is cheaper. The result is remembered by architecture, shape and what is
+    frozen. The network is not run; the count happens on the meta device.
+    """
+    frozen = [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
+    key = json.dumps([architecture, image_shape, frozen], sort_keys=True)
+    if key not in _counted:
+        _counted[key] = _count(network, image_shape)
+    return _counted[key]
+
+
+def _count(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    twin = copy.deepcopy(network).to("meta").train()
+    images = torch.empty(_BATCH, *image_shape, device="meta")
+    labels = torch.empty(_BATCH, dtype=torch.int64, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(twin(images), labels).backward()  # type: ignore[no-untyped-call]
+    return int(counter.get_total_flops()) // _BATCH

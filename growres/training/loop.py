@@ -1,0 +1,107 @@
+"""The method itself: one epoch of training, and evaluation. Sums stay on the device and are read once at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from growres.errors import NonFiniteLossError
+from growres.training.precision import Precision
+
+# Dimension key: N batch, K classes.
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Mean loss and error over `num_images` images."""
+
+    loss: float
+    error: float
+    num_images: int
+
+
+def train_epoch(
+    network: nn.Module,
+    batches: Batches,
+    *,
+    optimizer: torch.optim.Optimizer,
+    lr_of_step: Callable[[int], float],
+    first_step: int,
+    num_steps: int,
+    precision: Precision,
+    label_smoothing: float = 0.0,
+    clip_grad_norm: float | None = None,
+) -> Measurement:
+    """One pass over the batches, each a step of the optimiser.
+
+    The caller has put the network into training mode (a frozen part may stay in evaluation mode).
+
+    Args:
+        lr_of_step: the learning rate of a step, counted over the whole run; this epoch begins at `first_step`.
+        num_steps: at least the number of batches.
+    Returns:
+        The losses and errors of the batches as they were trained on, before each update.
+    Raises:
+        NonFiniteLossError: after the epoch, if a loss was NaN or infinite; it names the first such step and its
+            learning rate. Looking earlier would make every step wait for the device.
+    """
+    device = next(network.parameters()).device
+    losses = torch.zeros(num_steps, device=device)
+    num_wrong = torch.zeros((), dtype=torch.int64, device=device)
+    sizes: list[int] = []
+    for index, (images, labels) in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = lr_of_step(first_step + index)
+        with precision.autocast():
+            logits_NK = network(images)
+        loss = F.cross_entropy(logits_NK.float(), labels, label_smoothing=label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), clip_grad_norm)
+        optimizer.step()
+        losses[index] = loss.detach()
+        num_wrong += (logits_NK.detach().argmax(dim=1) != labels).sum()
+        sizes.append(len(labels))
+    return _measure(losses[: len(sizes)].tolist(), sizes, int(num_wrong), lr_of_step, first_step)
+
+
+def _measure(
+    losses: list[float], sizes: list[int], num_wrong: int, lr_of_step: Callable[[int], float], first_step: int
+) -> Measurement:
+    for index, loss in enumerate(losses):
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"The training loss became {loss} at step {first_step + index + 1}, where the learning rate was "
+                f"{lr_of_step(first_step + index):.4g}. Lower training.optimizer.lr, lengthen "
+                f"training.schedule.warmup_epochs, or set training.clip_grad_norm."
+            )
+    num_images = sum(sizes)
+    mean_loss = sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / num_images
+    return Measurement(loss=mean_loss, error=num_wrong / num_images, num_images=num_images)
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, batches: Batches, *, precision: Precision) -> Measurement:
+    """Mean cross-entropy and error over the batches in evaluation mode; the network's modes are put back after."""
+    training_modules = [module for module in network.modules() if module.training]
+    network.eval()
+    device = next(network.parameters()).device
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    num_wrong = torch.zeros((), dtype=torch.int64, device=device)
+    num_images = 0
+    for images, labels in batches:
+        with precision.autocast():
+            logits_NK = network(images)
+        loss_sum += F.cross_entropy(logits_NK.float(), labels, reduction="sum")
+        num_wrong += (logits_NK.argmax(dim=1) != labels).sum()
+        num_images += len(labels)
+    for module in training_modules:
+        module.training = True
+    return Measurement(loss=float(loss_sum) / num_images, error=int(num_wrong) / num_images, num_images=num_images)

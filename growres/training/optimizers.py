@@ -1,0 +1,54 @@
+"""Optimisers, and their state by parameter name, which is how it survives a growth step and a checkpoint."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from growres.config.experiment import OptimizerConfig, SgdConfig
+
+OptimizerState = dict[str, dict[str, Tensor]]
+"""For each parameter's name, the optimiser's tensors for it, such as `momentum_buffer`."""
+
+
+def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """A fresh optimiser over all parameters of the network, those that are frozen for now included."""
+    if isinstance(config, SgdConfig):
+        return torch.optim.SGD(
+            network.parameters(),
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+    return torch.optim.AdamW(
+        network.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+    )
+
+
+def state_by_name(optimizer: torch.optim.Optimizer, network: nn.Module) -> OptimizerState:
+    """The optimiser's tensors by parameter name; they are the optimiser's own, not copies."""
+    return {
+        name: {key: value.detach() for key, value in optimizer.state[parameter].items() if isinstance(value, Tensor)}
+        for name, parameter in network.named_parameters()
+        if parameter in optimizer.state
+    }
+
+
+def load_state_by_name(optimizer: torch.optim.Optimizer, network: nn.Module, state: OptimizerState) -> None:
+    """Copies of the tensors put into the optimiser for every parameter that `state` names; others start fresh."""
+    for name, parameter in network.named_parameters():
+        if name in state:
+            optimizer.state[parameter] = {key: _copy_for(parameter, value) for key, value in state[name].items()}
+        elif state and isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["momentum"]:
+            # The fused kernel refuses a mixture of present and absent buffers. Zero is what absent means:
+            # momentum * 0 + gradient is the first step's buffer.
+            optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
+
+
+def _copy_for(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """A copy of an optimiser's tensor, on the parameter's device and in its memory layout where the shapes agree."""
+    if value.shape == parameter.shape:
+        return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    return value.detach().clone().to(parameter.device)

@@ -1,0 +1,84 @@
+"""What a procedure is, and the plainest one: the whole network trained end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from torch import nn
+
+from growres.config.experiment import TrialConfig
+from growres.events import ProcedureEvent, TrialFinished
+from growres.training.arm import ArmTraining
+from growres.training.context import TrainingContext
+
+
+class Procedure(Protocol):
+    """How a trial trains: a generator of events that can be left and taken up again at each of them."""
+
+    def run(self) -> Iterator[ProcedureEvent]:
+        """Yields what happened, a TrialFinished last. After `load_state_dict` it goes on from there."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest depends on, valid whenever `run` has just yielded."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to the moment of `state_dict`; called before `run`."""
+        ...
+
+
+class EndToEnd:
+    """All weights trained together from the start, as every network of the zoo was by its authors."""
+
+    def __init__(self, trial: TrialConfig, context: TrainingContext) -> None:
+        assert trial.training.epochs is not None, "the configuration requires epochs of end_to_end"
+        architecture = {"name": trial.model.name, **trial.model.kwargs}
+        self._arm = ArmTraining(
+            context, context.build(architecture), architecture=architecture, epochs=trial.training.epochs
+        )
+
+    def run(self) -> Iterator[ProcedureEvent]:
+        """Yields an EpochFinished for each epoch, then the TrialFinished.
+
+        Raises:
+            NonFiniteLossError: if the loss diverges.
+        """
+        yield from self._arm.run()
+        yield finish(
+            self._arm,
+            epochs=self._arm.epochs_done,
+            train_flops=self._arm.train_flops,
+            wall_s=self._arm.wall_s,
+            reason=f"trained {self._arm.epochs_done} epochs",
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest depends on."""
+        return {"arm": self._arm.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to the moment of `state_dict`."""
+        self._arm.load_state_dict(state["arm"])
+
+
+def finish(arm: ArmTraining, *, epochs: int, train_flops: int, wall_s: float, reason: str) -> TrialFinished:
+    """The result of a trial whose final network is this arm's. Here, and only here, the test split is looked at."""
+    assert arm.validation is not None, "a trial trains at least one epoch"
+    return TrialFinished(
+        val_error=arm.validation.error,
+        test_error=arm.measure("test").error,
+        num_params=arm.num_params,
+        num_blocks=_num_blocks(arm.network),
+        train_flops=train_flops,
+        epochs=epochs,
+        wall_s=wall_s,
+        reason=reason,
+        architecture=arm.architecture,
+    )
+
+
+def _num_blocks(network: nn.Module) -> int | None:
+    stages = getattr(network, "stages", None)
+    return sum(len(stage) for stage in stages) if stages is not None else None
