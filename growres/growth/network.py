@@ -1,0 +1,68 @@
+"""The growing network: a residual network of the zoo, and its copy with one block more."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from growres.errors import GrowthError
+from growres.growth.initialisers import Initialiser
+from zoo.resnet import ResNet
+
+
+def growing_network(network: nn.Module) -> ResNet:
+    """The network itself, known to be one that blocks can be appended to.
+
+    Raises:
+        GrowthError: if it has no residual stages.
+    """
+    if not isinstance(network, ResNet):
+        raise GrowthError(
+            f"Cannot grow a {type(network).__name__}: it has no residual stages. "
+            f"Growth starts from the models resnet and preact_resnet."
+        )
+    return network
+
+
+def append_block(network: ResNet, stage: int, initialiser: Initialiser) -> ResNet:
+    """A copy of the network with one residual block more at the end of a stage; the network itself stays as it is.
+
+    The block's random weights come from torch's global CPU stream (see growres.seeding.seeded).
+
+    Args:
+        stage: 0 is nearest the stem; the block keeps the stage's (N, C, H, W).
+        initialiser: a function-preserving one leaves the logits as they were, to the last bit on the CPU.
+    Raises:
+        GrowthError: if the network has no such stage.
+    Source: step 2 of the Simons procedure. AutoGrow (arXiv:1906.02909) never takes a block back; the caller, who keeps
+        the parent, can.
+    """
+    last = len(network.stages) - 1
+    if not 0 <= stage <= last:
+        raise GrowthError(
+            f"Cannot append a block to stage {stage}: the network has stages 0 to {last}. "
+            f"Name some of them in growth.placement.stages."
+        )
+    grown = copy.deepcopy(network)
+    blocks = blocks_of(grown, stage)
+    block = grown.make_block(stage, len(blocks))
+    initialiser.initialise(block)
+    blocks.append(block)
+    return grown
+
+
+def blocks_of(network: ResNet, stage: int) -> nn.Sequential:
+    """The blocks of a stage, in order; appending to them makes the network deeper."""
+    return cast(nn.Sequential, network.stages[stage])
+
+
+@torch.inference_mode()
+def largest_logit_change(before: nn.Module, after: nn.Module, images_NCHW: Tensor) -> float:
+    """Largest absolute difference of the two networks' logits on these images, in evaluation mode and full precision.
+
+    Both networks are left in evaluation mode.
+    """
+    return float((after.eval()(images_NCHW) - before.eval()(images_NCHW)).abs().max())
