@@ -1,0 +1,119 @@
+"""What an experiment costs before it has begun: the epochs and images of each trial, at least and at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from growres.config.experiment import AshaConfig, Experiment, GrowthConfig, Procedure, TrialConfig
+from growres.config.rules import initial_blocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialPlan:
+    """One trial and what it may take. A most of None has no bound, or depends on an unknown number of images."""
+
+    variant: str
+    seed: int
+    sweep_point: dict[str, Any]
+    procedure: Procedure
+    model: str
+    epochs_min: int
+    """Of a growth: its seed epochs, as when the target error is met at once."""
+    epochs_max: int | None
+    """Of a growth: every arm of the longest run of verdicts that its stop rules allow."""
+    images_min: int | None
+    """Images to train on: epochs times the training split."""
+    images_max: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentPlan:
+    """Every trial, and the sums. A sum is None where one of its parts is."""
+
+    trials: tuple[TrialPlan, ...]
+    epochs_min: int
+    epochs_max: int | None
+    images_min: int | None
+    images_max: int | None
+
+
+def describe_plan(experiment: Experiment, num_train: int | None = None) -> ExperimentPlan:
+    """What the experiment would train.
+
+    Args:
+        num_train: images in the training split; None where it is not known, as before a download.
+    """
+    trials = tuple(_trial_plan(trial, experiment.scheduler, num_train) for trial in experiment.trials)
+    return ExperimentPlan(
+        trials=trials,
+        epochs_min=sum(trial.epochs_min for trial in trials),
+        epochs_max=_sum(trial.epochs_max for trial in trials),
+        images_min=_sum(trial.images_min for trial in trials),
+        images_max=_sum(trial.images_max for trial in trials),
+    )
+
+
+def _trial_plan(trial: TrialConfig, scheduler: AshaConfig | None, num_train: int | None) -> TrialPlan:
+    least, most = _epochs(trial)
+    if scheduler is not None:
+        least = min(least, scheduler.grace_epochs)
+        most = _least([most, scheduler.max_epochs])
+    return TrialPlan(
+        variant=trial.variant,
+        seed=trial.seed,
+        sweep_point=trial.sweep_point,
+        procedure=trial.procedure,
+        model=trial.model.name,
+        epochs_min=least,
+        epochs_max=most,
+        images_min=None if num_train is None else least * num_train,
+        images_max=None if num_train is None or most is None else most * num_train,
+    )
+
+
+def _epochs(trial: TrialConfig) -> tuple[int, int | None]:
+    if trial.growth is None:
+        assert trial.training.epochs is not None, "loading requires training.epochs of end_to_end"
+        return trial.training.epochs, trial.training.epochs
+    blocks = initial_blocks(trial.model)
+    assert blocks is not None, "loading requires a model that grows"
+    steps = most_growth_steps(trial.growth, sum(blocks))
+    seed_epochs = trial.growth.seed_epochs
+    return seed_epochs, None if steps is None else seed_epochs + steps * epochs_of_a_step(trial.growth)
+
+
+def epochs_of_a_step(growth: GrowthConfig) -> int:
+    """Epochs of one growth step, all its arms together."""
+    return growth.epochs_per_step * (2 if growth.control else 1)
+
+
+def most_growth_steps(growth: GrowthConfig, num_blocks: int) -> int | None:
+    """Growth steps in the longest run of verdicts that the stop rules allow; None where they set no bound.
+
+    With room for A more blocks and a patience of P, the worst is P - 1 rejections before each acceptance: A * P steps.
+    Either rule alone sets no bound: rejections need not end, nor acceptances. A budget of epochs always does.
+
+    Args:
+        num_blocks: residual blocks before the first step.
+    """
+    stop = growth.stop
+    bounds: list[int] = []
+    if stop.max_blocks is not None and num_blocks >= stop.max_blocks:
+        bounds.append(0)
+    if stop.max_blocks is not None and stop.patience is not None:
+        bounds.append(max(stop.max_blocks - num_blocks, 0) * stop.patience)
+    if stop.max_epochs is not None:
+        bounds.append(max(stop.max_epochs - growth.seed_epochs, 0) // epochs_of_a_step(growth))
+    return _least(bounds)
+
+
+def _least(bounds: Iterable[int | None]) -> int | None:
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def _sum(parts: Iterable[int | None]) -> int | None:
+    known = list(parts)
+    numbers = [part for part in known if part is not None]
+    return sum(numbers) if len(numbers) == len(known) else None

@@ -1,0 +1,158 @@
+"""An experiment file read whole: parsed, overridden, checked, expanded into trials, or refused with all its errors."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from growres.config.checking import check
+from growres.config.experiment import Experiment, TrainingConfig, TrialConfig
+from growres.config.experiment_file import MOST_TRIALS, ExperimentFile
+from growres.config.overrides import apply_overrides
+from growres.config.problems import Problems, listed, printable
+from growres.config.rules import VariantPoint, file_violations
+from growres.config.tree import Node, plain
+from growres.config.variants import Reported, Variant, VariantCheck, read_variant, report
+from growres.config.yaml_tree import Source, parse
+from growres.errors import ConfigError
+
+LARGEST_FILE = 1_000_000
+"""Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedExperiment:
+    """An experiment, with what it was read from."""
+
+    experiment: Experiment
+    text: str
+    """The file as it was read."""
+    effective: dict[str, Any]
+    """The file's values after `--set`, not expanded yet."""
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> LoadedExperiment:
+    """The experiment of a YAML file, each `KEY=VALUE` of the overrides set in it.
+
+    Raises:
+        ConfigError: every problem that the file has, one a line, as `file:line:column: path: what is wrong`.
+    """
+    problems = Problems()
+    text = _read(path)
+    root = parse(text, Source(str(path)), problems)
+    if root.value is None:
+        problems.at_key(root, "is empty; an experiment needs the keys name, dataset, training and variants")
+        problems.raise_if_any()
+    root = apply_overrides(root, overrides, problems)
+    expansion = _expand(root, problems)
+    problems.raise_if_any()
+    assert expansion.file is not None, "a file without problems could be read"
+    return LoadedExperiment(_experiment(expansion.file, expansion.points), text, plain(root))
+
+
+def _read(path: Path) -> str:
+    """The file's text.
+
+    Raises:
+        ConfigError: no file, no text, or far too much of it.
+    """
+    name = printable(str(path))
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError(f"{name}: cannot be read: {reason}; name an experiment file in YAML") from error
+    if len(content) > LARGEST_FILE:
+        raise ConfigError(f"{name}: is larger than {LARGEST_FILE} bytes; no experiment needs as much")
+    if b"\0" in content:
+        raise ConfigError(f"{name}: is not text but binary; an experiment file is YAML in UTF-8")
+    try:
+        return content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode()
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        wrong = f"the byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        raise ConfigError(f"{name}:{line}:{column}: {wrong}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A variant at one point of its sweep."""
+
+    variant: str
+    swept: dict[str, Any]
+    sections: VariantPoint
+
+
+@dataclass(frozen=True, slots=True)
+class _Expansion:
+    file: ExperimentFile | None
+    points: list[_Point]
+
+
+def _expand(root: Node, problems: Problems) -> _Expansion:
+    """Every variant at every point of its sweep, checked."""
+    file = check(ExperimentFile, root, problems)
+    for violation in file_violations(file.model) if file.model else ():
+        report(violation, root, Reported(file.faulty, file.missing), problems)
+    defaults = root.get("training")
+    if defaults is not None:
+        check(TrainingConfig, defaults, problems, partial=True)
+    entries = root.entries.get("variants")
+    variants = [
+        read_variant(name, node, defaults, problems) for name, node in (entries.entries if entries else {}).items()
+    ]
+    num_seeds = len(file.model.seeds) if file.model else 1
+    # One point of each variant is looked at even where there are too many: it shows the other mistakes.
+    most = 1 if entries and _are_too_many(variants, num_seeds, entries, problems) else None
+    name = str(plain(root.entries["name"])) if "name" in root.entries else ""
+    points = [
+        _Point(variant.name, swept, sections)
+        for variant in variants
+        for swept, sections in itertools.islice(VariantCheck(variant, name, problems).points(), most)
+    ]
+    return _Expansion(file.model, points)
+
+
+def _are_too_many(variants: Sequence[Variant], num_seeds: int, entries: Node, problems: Problems) -> bool:
+    total = sum(variant.num_points for variant in variants) * num_seeds
+    if total > MOST_TRIALS:
+        largest = sorted(variants, key=lambda variant: -variant.num_points)[:3]
+        shares = listed(f"{variant.name} {variant.num_points * num_seeds}" for variant in largest)
+        wrong = f"expand to {total} trials ({shares}); at most {MOST_TRIALS} are allowed: sweep less, or split the file"
+        problems.at_key(entries, wrong)
+    return total > MOST_TRIALS
+
+
+def _experiment(file: ExperimentFile, points: Sequence[_Point]) -> Experiment:
+    return Experiment(
+        name=file.name,
+        dataset=file.dataset,
+        resources=file.resources,
+        scheduler=file.scheduler,
+        max_failures=file.max_failures,
+        trials=tuple(_trials(file, points)),
+    )
+
+
+def _trials(file: ExperimentFile, points: Sequence[_Point]) -> Iterator[TrialConfig]:
+    for point in points:
+        sections = point.sections
+        assert sections.procedure and sections.model and sections.training, "a variant without problems is complete"
+        for seed in file.seeds:
+            yield TrialConfig(
+                variant=point.variant,
+                seed=seed,
+                sweep_point=point.swept,
+                dataset=file.dataset,
+                procedure=sections.procedure,
+                model=sections.model,
+                training=sections.training,
+                growth=sections.growth,
+                resources=file.resources,
+            )

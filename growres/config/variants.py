@@ -1,0 +1,168 @@
+"""A variant laid over the file's defaults, expanded over its sweep, and checked at each point."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast, get_args
+
+from pydantic import BaseModel
+
+from growres.config.checking import Checked, check
+from growres.config.experiment import (
+    LONGEST_NAME,
+    NAME_PATTERN,
+    GrowthConfig,
+    ModelConfig,
+    Name,
+    Procedure,
+    TrainingConfig,
+)
+from growres.config.experiment_file import VariantEntry
+from growres.config.problems import Problem, Problems, is_swept
+from growres.config.rules import VariantPoint, Violation, variant_violations
+from growres.config.shape import requirement
+from growres.config.sweeps import Grid, Sweep, laid_at_point, read_sweep
+from growres.config.tree import Node, Path, Place, Unreadable, deepest, laid_over, plain
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A named entry of the file, with the file's training defaults laid under its own."""
+
+    name: str
+    node: Node
+    sweep: Sweep
+    samples: int
+
+    @property
+    def num_points(self) -> int:
+        """The points of its sweep; one without a sweep."""
+        return self.sweep.num_points(self.samples)
+
+
+def read_variant(name: str, node: Node, defaults: Node | None, problems: Problems) -> Variant:
+    """The variant with its sweep; its sections are still unchecked."""
+    if len(name) > LONGEST_NAME or not re.fullmatch(NAME_PATTERN, name):
+        problems.at_key(node, f"a variant must have {requirement(Name)}")
+    samples = node.get("samples")
+    if samples is not None and not _draws(node.get("sweep")):
+        wrong = "nothing is drawn: samples needs choice, uniform, loguniform or randint in the sweep"
+        problems.at_value(samples, wrong)
+    number = samples.value if samples and isinstance(samples.value, int) else 1
+    sweep = read_sweep(node.get("sweep"), problems)
+    return Variant(name, _with_defaults(node, defaults), sweep, max(number, 1))
+
+
+def _draws(sweep: Node | None) -> bool:
+    entries = sweep.entries.values() if sweep else ()
+    return any(kind != Grid.kind for entry in entries for kind in entry.entries)
+
+
+def _with_defaults(node: Node, defaults: Node | None) -> Node:
+    if defaults is None or not isinstance(node.value, dict):
+        return node
+    own = node.get("training")
+    training = defaults if own is None else laid_over(defaults, own)
+    return replace(node, value={**node.value, "training": training})
+
+
+class VariantCheck:
+    """Checks the points of one variant. A section that no sweep touches is the same node at each, and checked once."""
+
+    def __init__(self, variant: Variant, experiment: str, problems: Problems) -> None:
+        self._variant = variant
+        self._experiment = experiment
+        self._problems = problems
+        self._checked: dict[Node, Checked[Any]] = {}
+
+    def points(self) -> Iterator[tuple[dict[str, Any], VariantPoint]]:
+        """The swept values of each point with the sections that they make; problems are reported as they are met."""
+        variant = self._variant
+        swept = variant.sweep.points(variant.samples, experiment=self._experiment, variant=variant.name)
+        for index, values in enumerate(swept):
+            node = laid_at_point(variant.node, values)
+            if index == 0:
+                check(VariantEntry, node, self._problems)
+            yield {key: plain(value) for key, value in values.items()}, self._point(node)
+
+    def _point(self, node: Node) -> VariantPoint:
+        growth_node = node.get("growth")
+        has_growth = growth_node is not None and growth_node.value is not None
+        model = self._section(ModelConfig, node.get("model"))
+        training = self._section(TrainingConfig, node.get("training"))
+        growth = self._section(GrowthConfig, growth_node if has_growth else None)
+        if isinstance(node.value, dict) and node.get("training") is None:
+            self._problems.at_key(node, "missing key 'training', here or at the top level of the file")
+        point = VariantPoint(
+            procedure=_procedure(node.get("procedure")),
+            model=model.model,
+            training=training.model,
+            growth=growth.model,
+            has_growth=has_growth,
+        )
+        reported = Reported.of(model=model, training=training, growth=growth)
+        for violation in variant_violations(point):
+            report(violation, node, reported, self._problems)
+        return point
+
+    def _section(self, model: type[ModelT], node: Node | None) -> Checked[ModelT]:
+        if node is None:
+            return Checked(None, frozenset())
+        if node not in self._checked:
+            self._checked[node] = check(model, node, self._problems)
+        return self._checked[node]
+
+
+def _procedure(node: Node | None) -> Procedure | None:
+    for procedure in get_args(Procedure):
+        if node is not None and node.value == procedure:
+            return cast(Procedure, procedure)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What was found wrong already; a rule that concerns any of it is not held against the writer too."""
+
+    faulty: frozenset[Place]
+    missing: frozenset[Path]
+
+    @staticmethod
+    def of(**sections: Checked[Any]) -> Reported:
+        """What was reported of the sections, whose names begin their paths."""
+        return Reported(
+            frozenset(place for section in sections.values() for place in section.faulty),
+            frozenset((name, *path) for name, section in sections.items() for path in section.missing),
+        )
+
+    def concerns(self, root: Node, path: Path) -> bool:
+        """Whether the value at the path, or one that it lies in, was reported."""
+        nodes = [deepest(root, path[:length]) for length in range(len(path) + 1)]
+        return any(path[:length] in self.missing for length in range(len(path) + 1)) or any(
+            node.place in self.faulty or isinstance(node.value, Unreadable) for node in nodes
+        )
+
+
+def report(violation: Violation, root: Node, reported: Reported, problems: Problems) -> None:
+    """Says what rule is broken, at the key that the writer most likely has to change."""
+    if any(reported.concerns(root, path) for path in violation.paths):
+        return
+    nodes = [(node, _is_at(root, path, node)) for path in violation.paths for node in [deepest(root, path)]]
+    node, exact = max(nodes, key=lambda found: found[1] and _precedence(found[0]))
+    of_value = exact and not violation.of_key and not isinstance(node.value, dict)
+    problems.add(Problem(node.place if of_value else node.key_place, node.path, violation.wrong))
+
+
+def _is_at(root: Node, path: Path, node: Node) -> bool:
+    return not path or deepest(root, path[:-1]).get(path[-1]) is node
+
+
+def _precedence(node: Node) -> int:
+    """A value that was tried in a sweep or given by --set is what broke a rule, whatever else it is about."""
+    if is_swept(node.path):
+        return 3
+    return 2 if node.place.order[0] > 0 else 1
