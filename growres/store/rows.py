@@ -1,0 +1,94 @@
+"""What the store hands out and takes in: frozen dataclasses. The tables' own rows never leave this package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Status = Literal["queued", "running", "succeeded", "failed", "stopped", "interrupted"]
+"""Of experiments and trials. `stopped` was decided, by a person or a scheduler; `interrupted` is to be gone on from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTrial:
+    """A trial to be stored; `config` is all that is needed to run it."""
+
+    variant: str
+    seed: int
+    procedure: str
+    model: str
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewExperiment:
+    """An experiment to be stored with its trials, which are numbered from 1 in the order given."""
+
+    name: str
+    spec_text: str
+    """The YAML as it was read."""
+    spec: dict[str, Any]
+    """The same as data, with --set applied."""
+    trials: tuple[NewTrial, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Any of the columns git_commit, git_dirty, versions, host, device, data_fingerprint and data_splits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentRow:
+    id: str
+    name: str
+    status: Status
+    reason: str | None
+    spec_text: str
+    spec: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    git_commit: str | None
+    git_dirty: bool | None
+    versions: dict[str, Any] | None
+    host: str | None
+    device: str | None
+    data_fingerprint: str | None
+    data_splits: dict[str, Any] | None
+    trial_counts: dict[str, int]
+    """Trials by status; a status that no trial has is absent."""
+
+    @property
+    def num_trials(self) -> int:
+        return sum(self.trial_counts.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRow:
+    id: str
+    experiment: str
+    """The experiment's name."""
+    experiment_id: str
+    trial_index: int
+    variant: str
+    seed: int
+    procedure: str
+    model: str
+    sweep_point: dict[str, Any]
+    config: dict[str, Any]
+    initial_blocks: int | None
+    status: Status
+    reason: str | None
+    attempt: int
+    """The newest attempt; 0 before the first."""
+    val_error: float | None
+    test_error: float | None
+    num_params: int | None
+    num_blocks: int | None
+    train_flops: int | None
+    epochs: int | None
+    wall_s: float | None
+    finish_reason: str | None
+    architecture: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime

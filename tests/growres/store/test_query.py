@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from growres.errors import QueryError, StoreError
+from growres.events import AttemptEnded
+from growres.store import Store
+from growres.store.query import QueryResult, run_read_only
+
+
+@pytest.fixture
+def query(place):
+    def run(sql, timeout_s=10.0, max_rows=100):
+        return run_read_only(place.url, sql, timeout_s=timeout_s, max_rows=max_rows)
+
+    return run
+
+
+@pytest.fixture
+def experiment_id(store, digits, recorder, started, finished):
+    """An experiment with one trial that succeeded, in a store that is open for writing all the while."""
+    experiment_id = store.add_experiment(digits())
+    recorder.record(f"{experiment_id}-1", 1, started)
+    recorder.record(f"{experiment_id}-1", 1, finished())
+    recorder.record(f"{experiment_id}-1", 1, AttemptEnded(status="succeeded", reason="done"))
+    return experiment_id
+
+
+def test_the_columns_that_people_count_on_can_be_queried_while_the_store_is_in_use(query, experiment_id):
+    result = query(
+        "select experiment, trial_id, variant, seed, procedure, model, status, val_error, test_error, num_params, "
+        "num_blocks, train_flops, wall_s from leaderboard where experiment = 'digits' and status = 'succeeded';"
+    )
+    assert result.rows == (
+        ("digits", f"{experiment_id}-1", "simons", 0, "growth", "preact_resnet", "succeeded", 0.25, 0.375, 1500, 3,
+         3 * 10**18, 20.5),
+    )  # fmt: skip
+    assert result.columns[0] == "experiment"
+    for sql in (
+        "select trial_id, step, stage, block, initialiser, train_error_before, train_error_candidate, "
+        "val_error_before, val_error_candidate, val_error_control, p_value, verdict, reason, num_params_before, "
+        "num_params_after, epochs, train_flops, wall_s from growth_step",
+        "select trial_id, growth_step, arm, epoch, train_loss, train_error, val_loss, val_error, lr, images_per_s, "
+        "epoch_s from epoch",
+        "select experiment, trial_id, variant, seed, step, verdict, num_blocks, num_params, val_error, train_error, "
+        "train_flops_total from growth_curve",
+    ):
+        assert query(sql).rows == ()
+
+
+def test_values_come_back_plain_and_the_same_from_either_database(query, experiment_id):
+    result = query(
+        "select count(*) as n, sum(seed) as total, max(val_error) as largest, null as none, 'a%b' as pattern "
+        "from trial -- why not"
+    )
+    assert result == QueryResult(
+        columns=("n", "total", "largest", "none", "pattern"), rows=((4, 2, 0.25, None, "a%b"),), truncated=False
+    )
+    ((created_at, config),) = query("select created_at, config from trial where trial_index = 1").rows
+    assert len(created_at) == len("2026-01-02 03:04:05.000006")
+    assert '"simons"' in config
+
+
+def test_no_more_rows_come_than_allowed(query, experiment_id):
+    assert query("select id from trial", max_rows=4).truncated is False
+    few = query("select id from trial order by trial_index", max_rows=3)
+    assert (few.truncated, len(few.rows)) == (True, 3)
+
+
+def assert_denied(query, sql, message="Only reading is allowed"):
+    with pytest.raises(QueryError, match=message) as caught:
+        query(sql)
+    assert caught.value.exit_code == 2
+
+
+def test_nothing_but_reading_is_allowed(query, experiment_id, store):
+    for sql in (
+        "insert into trial (id) values ('x')",
+        "update trial set val_error = 0",
+        "delete from trial",
+        "drop table trial",
+        "create table mine (id integer)",
+        "create temp table mine (id integer)",
+        "begin",
+        "commit",
+        "select 1; select 2",
+        "select 1; drop table trial",
+        "commit; create table mine (id integer)",
+        "reindex",
+        "vacuum",
+        "analyze",
+    ):
+        assert_denied(query, sql)
+    assert len(store.trials(experiment_id)) == 4
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_sqlite_has_no_back_door(query, experiment_id, tmp_path):
+    before = set(tmp_path.rglob("*"))
+    for sql in (
+        f"attach database '{tmp_path}/new.db' as new",
+        f"vacuum into '{tmp_path}/new.db'",
+        "pragma query_only = off",
+        "pragma writable_schema = on",
+        "pragma journal_mode = delete",
+        "select * from pragma_table_info('trial')",
+        f"select load_extension('{tmp_path}/new.so')",
+        "explain delete from trial",
+        "with x as (select 1) insert into trial (id) select * from x",
+    ):
+        assert_denied(query, sql)
+    assert_denied(query, "update sqlite_master set sql = ''", "may not be modified")
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_postgres_has_no_back_door(query, place, experiment_id, store, tmp_path):
+    place.execute("CREATE SEQUENCE numbers")
+    for sql in (
+        f"copy trial to '{tmp_path}/new.csv'",
+        "copy trial to stdout",
+        "do $$ begin create table mine (id integer); end $$",
+        "with x as (delete from trial returning id) select * from x",
+        "select 1 into mine",
+        "select * from trial for update",
+        "select nextval('numbers')",
+        "set transaction read write",
+        "select 1) to stdout; copy (select 2",
+    ):
+        assert_denied(query, sql, "Cannot run this query")
+    assert len(store.trials(experiment_id)) == 4
+    assert query("select last_value, is_called from numbers").rows == ((1, False),)
+    assert query("select count(*) from pg_tables where tablename = 'mine'").rows == ((0,),)
+
+
+def test_an_endless_query_is_stopped(query):
+    begun = time.monotonic()
+    with pytest.raises(QueryError, match=r"within 0\.3 s.*more time"):
+        query(
+            "with recursive endless(n) as (select 1 union all select n + 1 from endless) select max(n) from endless",
+            timeout_s=0.3,
+        )
+    assert time.monotonic() - begun < 3
+
+
+def test_a_wrong_query_is_told_what_is_wrong(query):
+    for sql, message in (
+        ("select nonsense from trial", "nonsense"),
+        ("select * from nowhere", "nowhere"),
+        ("selekt 1", "syntax error"),
+        (" ; ", "empty query"),
+        ("-- only a comment", "Cannot run this query"),
+        ("select 'a\0b'", "NUL"),
+    ):
+        assert_denied(query, sql, message)
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_one_value_cannot_take_all_memory(query):
+    with pytest.raises(QueryError, match="too big"):
+        query("select zeroblob(1000000000)")
+
+
+def test_a_store_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(StoreError, match=r"nothing\.db: there is no such file yet"):
+        run_read_only(f"sqlite:///{tmp_path}/nothing.db", "select 1", timeout_s=1, max_rows=1)
+    (tmp_path / "notes.db").write_text("Dear diary, " * 500)
+    with pytest.raises(StoreError, match=r"notes\.db: file is not a database"):
+        run_read_only(f"sqlite:///{tmp_path}/notes.db", "select 1", timeout_s=1, max_rows=1)
+
+
+@pytest.fixture
+def another_user():
+    """Runs the test as somebody who may not write everywhere, as root may."""
+    if os.getuid() == 0:
+        os.seteuid(65534)
+    yield
+    if os.getuid() == 0:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def archive(sqlite_template):
+    """A store that nobody may write to, in a folder that nobody may write to."""
+    folder = Path(tempfile.mkdtemp(prefix="growres-archive-"))
+    shutil.copy(sqlite_template, folder / "results.db")
+    (folder / "results.db").chmod(0o444)
+    folder.chmod(0o555)
+    yield folder / "results.db"
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_store_in_a_folder_that_cannot_be_written_to_can_be_read(archive, another_user):
+    result = run_read_only(f"sqlite:///{archive}", "select count(*) from trial", timeout_s=1, max_rows=1)
+    assert result.rows == ((0,),)
+    with pytest.raises(StoreError, match="See that you may write to the file and to its folder"):
+        Store.open(f"sqlite:///{archive}")
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_a_query_waits_for_no_writer(place, query, experiment_id):
+    writer = sqlite3.connect(place.url.removeprefix("sqlite:///"), isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("DELETE FROM epoch")
+    begun = time.monotonic()
+    assert query("select count(*) from trial").rows == ((4,),)
+    assert time.monotonic() - begun < 1
+    writer.close()
