@@ -1,0 +1,258 @@
+"""From an experiment file to finished trials: checked, stored, run by a driver, and settled, whatever happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import filelock
+from pydantic import BaseModel, ConfigDict
+
+import zoo
+from growres.config.experiment import AshaConfig, Experiment, ResourcesConfig, TrialConfig
+from growres.config.loading import load_experiment
+from growres.data.images import ImageData
+from growres.data.loading import load_images, pin_source
+from growres.errors import ConfigError, GrowresError
+from growres.home import growres_home
+from growres.store import ExperimentRow, NewExperiment, NewTrial, Recorder, Status, Store, TrialRow
+from jobs.inline import run_inline
+from jobs.progress import Progress, Silence
+from jobs.provenance import provenance
+from jobs.recording import Recording
+from jobs.trial import TrialTask, choose_device, describe_device
+
+Backend = Literal["inline", "local"]
+
+_UNFINISHED: tuple[Status, ...] = ("queued", "running", "interrupted")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an experiment."""
+
+    experiment_id: str
+    name: str
+    status: str
+    num_succeeded: int
+    num_failed: int
+    num_interrupted: int
+    dashboard_url: str | None
+    database: str
+
+
+def submit(
+    spec: Path,
+    *,
+    overrides: Sequence[str] = (),
+    backend: Backend = "local",
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Runs an experiment file to its end, or to its interruption.
+
+    The file, the models and the data are checked before anything is stored. Ctrl-C gives an Outcome whose status is
+    `interrupted`; a second one raises KeyboardInterrupt.
+
+    Raises:
+        GrowresError: if the experiment cannot begin.
+    """
+    progress = progress or Silence()
+    loaded = load_experiment(spec, overrides)
+    experiment = _with_pinned_data(loaded.experiment)
+    progress.note(f"preparing the images of {experiment.dataset.path or experiment.dataset.source}")
+    images = load_images(experiment.dataset, growres_home())
+    check_models(experiment, images)
+    device = describe_device(choose_device(experiment.resources))
+    with Store.open() as store:
+        experiment_id = store.add_experiment(
+            NewExperiment(
+                name=experiment.name,
+                spec_text=loaded.text,
+                spec=loaded.effective,
+                trials=tuple(_new_trial(trial) for trial in experiment.trials),
+                provenance=provenance(images, device),
+            )
+        )
+        return _run(store, store.find_experiment(experiment_id), _UNFINISHED, backend, address, progress)
+
+
+def resume(
+    reference: str,
+    *,
+    failed: bool = False,
+    backend: Backend = "local",
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Runs what is not finished of a stored experiment, each trial from its last event.
+
+    Args:
+        reference: an experiment's id, its name, or `latest`.
+        failed: also try failed trials again.
+    Raises:
+        GrowresError: if there is no such experiment, or another driver is running it.
+    """
+    statuses: tuple[Status, ...] = (*_UNFINISHED, "failed") if failed else _UNFINISHED
+    with Store.open() as store:
+        return _run(store, store.find_experiment(reference), statuses, backend, address, progress or Silence())
+
+
+def check_models(experiment: Experiment, images: ImageData) -> None:
+    """Returns if every model can be made for these images.
+
+    Raises:
+        ConfigError: naming the variants whose models cannot, all of them. (Reading the file could not know the images.)
+    """
+    problems = {
+        f"variants.{trial.variant}.model: {problem}": None
+        for trial in experiment.trials
+        for problem in zoo.check(
+            trial.model.name,
+            trial.model.kwargs,
+            num_classes=images.num_classes,
+            in_channels=images.channels,
+            image_size=images.image_size,
+        )
+    }
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+class RunSettings(BaseModel):
+    """What a driver needs of a stored experiment beside its trials."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    resources: ResourcesConfig = ResourcesConfig()
+    scheduler: AshaConfig | None = None
+    max_failures: int = Experiment.model_fields["max_failures"].default
+
+
+def _run(
+    store: Store,
+    experiment: ExperimentRow,
+    statuses: Collection[Status],
+    backend: Backend,
+    address: str | None,
+    progress: Progress,
+) -> Outcome:
+    home = growres_home()
+    folder = home / "runs" / experiment.id
+    dashboard_url = None
+    with _only_driver(folder, experiment), closing(Recorder(None, folder / "spool.jsonl")) as recorder:
+        trials = [trial for trial in store.trials(experiment.id) if trial.status in statuses]
+        recording = Recording(recorder, progress, {trial.id: trial.attempt for trial in trials})
+        store.set_experiment_status(experiment.id, "running")
+        try:
+            with _backend(backend, address, home) as dashboard_url:
+                progress.started(
+                    experiment.id,
+                    experiment.name,
+                    [(trial.id, trial.variant, trial.seed) for trial in trials],
+                    dashboard_url,
+                )
+                _drive(backend, [_task(trial, folder, home) for trial in trials], recording, experiment, folder)
+        except KeyboardInterrupt:
+            progress.note("interrupted: what every trial has done up to its last event is kept")
+        finally:
+            recording.interrupt_open_attempts("the driver ended")
+            recorder.flush()
+            store.mark_trials(experiment.id, ("queued", "running"), "interrupted", "its experiment was interrupted")
+            store.finish_experiment(experiment.id)
+            progress.close()
+    return _outcome(store, experiment.id, dashboard_url)
+
+
+def _drive(
+    backend: Backend, tasks: Sequence[TrialTask], recording: Recording, experiment: ExperimentRow, folder: Path
+) -> None:
+    settings = RunSettings.model_validate(experiment.spec)
+    if backend == "inline":
+        if settings.scheduler is not None:
+            recording.note("the inline backend has no scheduler: every trial runs to its end")
+        run_inline(tasks, recording, max_failures=settings.max_failures)
+        return
+    from jobs.tuner import run_with_tune
+
+    run_with_tune(
+        tasks,
+        recording,
+        resources=settings.resources,
+        scheduler=settings.scheduler,
+        max_failures=settings.max_failures,
+        run_folder=folder,
+    )
+
+
+def _backend(backend: Backend, address: str | None, home: Path) -> AbstractContextManager[str | None]:
+    if backend == "inline":
+        return nullcontext()
+    from jobs.cluster import ray_session  # Ray takes seconds to import, and inline does without it
+
+    return ray_session(address, home)
+
+
+@contextmanager
+def _only_driver(folder: Path, experiment: ExperimentRow) -> Iterator[None]:
+    """The experiment is this driver's alone inside.
+
+    Raises:
+        GrowresError: if another process on this machine is running it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "driver.lock", blocking=False)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout as error:
+        raise GrowresError(
+            f"Experiment {experiment.id} ({experiment.name}) is being run by another process. "
+            f"Watch it with: growres status {experiment.id} --watch"
+        ) from error
+
+
+def _new_trial(trial: TrialConfig) -> NewTrial:
+    return NewTrial(
+        variant=trial.variant,
+        seed=trial.seed,
+        procedure=trial.procedure,
+        model=trial.model.name,
+        config=trial.model_dump(mode="json"),
+    )
+
+
+def _task(trial: TrialRow, folder: Path, home: Path) -> TrialTask:
+    return TrialTask(
+        trial_id=trial.id,
+        label=f"{trial.variant}, seed {trial.seed}",
+        config=trial.config,
+        run_folder=str(folder),
+        home=str(home),
+    )
+
+
+def _with_pinned_data(experiment: Experiment) -> Experiment:
+    """The data set as any worker, and a later resume, finds it: an absolute path, a commit for a revision."""
+    dataset = pin_source(experiment.dataset, growres_home()).model_dump()
+    trials = [{**trial.model_dump(), "dataset": dataset} for trial in experiment.trials]
+    return Experiment.model_validate({**experiment.model_dump(), "dataset": dataset, "trials": trials})
+
+
+def _outcome(store: Store, experiment_id: str, dashboard_url: str | None) -> Outcome:
+    experiment = store.find_experiment(experiment_id)
+    statuses = Counter(trial.status for trial in store.trials(experiment_id))
+    return Outcome(
+        experiment_id=experiment.id,
+        name=experiment.name,
+        status=experiment.status,
+        num_succeeded=statuses["succeeded"],
+        num_failed=statuses["failed"],
+        num_interrupted=statuses["interrupted"],
+        dashboard_url=dashboard_url,
+        database=store.url_for_people,
+    )

@@ -1,0 +1,132 @@
+"""One attempt at one trial: its events, each yielded when the checkpoint that goes on from it is on the disk.
+
+Ray-free, so that the inline driver and Ray's workers run the same code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from growres import events
+from growres.config.experiment import ResourcesConfig, TrialConfig
+from growres.data.loading import load_images
+from growres.errors import ConfigError
+from growres.events import ArtifactWritten, AttemptStarted, Event, GrowthStepDecided, ProcedureEvent, TrialFinished
+from growres.growth.procedure import Growth
+from growres.training.checkpoint import load_checkpoint, save_checkpoint
+from growres.training.context import TrainingContext
+from growres.training.procedure import EndToEnd, Procedure
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialTask:
+    """What a worker is handed: plain data, and paths that it shares with the driver."""
+
+    trial_id: str
+    label: str
+    """For people: variant and seed, as in 'simons, seed 0'."""
+    config: dict[str, Any]
+    """A TrialConfig as JSON."""
+    run_folder: str
+    """The experiment's folder; the trial's checkpoint stands in a folder of its own below it."""
+    home: str
+    """GROWRES_HOME, where the data cache is."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the trial's checkpoint stands, across attempts."""
+        return Path(self.run_folder) / self.trial_id / CHECKPOINT
+
+
+def run_attempt(task: TrialTask) -> Iterator[Event]:
+    """Trains the trial from its last event, or from the start.
+
+    Yields:
+        AttemptStarted; then, where a checkpoint was found, every event of the earlier attempts again, since the last of
+        them may never have reached the store; then the new events; and ArtifactWritten after a growth step and at
+        the end. When a procedure's event is yielded, the checkpoint that goes on from it is on the disk.
+    Raises:
+        GrowresError: what stopped the trial, such as a NonFiniteLossError.
+    """
+    config = TrialConfig.model_validate(task.config)
+    device = choose_device(config.resources)
+    limit_threads(config.resources)
+    yield AttemptStarted(host=socket.gethostname(), device=describe_device(device), pid=os.getpid())
+    images = load_images(config.dataset, Path(task.home))
+    procedure = make_procedure(config, TrainingContext.of(config, images, device))
+    past = _restore(procedure, task.checkpoint, device)
+    if past:
+        yield from past
+        yield _describe_checkpoint(task)
+    if past and isinstance(past[-1], TrialFinished):
+        return
+    for event in procedure.run():
+        past.append(event)
+        save_checkpoint(
+            task.checkpoint,
+            {"procedure": procedure.state_dict(), "events": [events.to_dict(event) for event in past]},
+        )
+        yield event
+        if isinstance(event, GrowthStepDecided | TrialFinished):
+            yield _describe_checkpoint(task)
+
+
+def make_procedure(config: TrialConfig, context: TrainingContext) -> Procedure:
+    """The procedure that the trial's configuration names, at its beginning."""
+    return Growth(config, context) if config.procedure == "growth" else EndToEnd(config, context)
+
+
+def choose_device(resources: ResourcesConfig) -> torch.device:
+    """The GPU that the trial asked for, else the CPU, whatever else the machine has.
+
+    Raises:
+        ConfigError: if a GPU was asked for and there is none.
+    """
+    if resources.gpus_per_trial == 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            f"resources.gpus_per_trial is {resources.gpus_per_trial:g}, but PyTorch finds no GPU on "
+            f"{socket.gethostname()}. Set resources.gpus_per_trial=0, or see: growres doctor"
+        )
+    return torch.device("cuda:0")
+
+
+def limit_threads(resources: ResourcesConfig) -> None:
+    """As many threads as the trial has CPUs. More do not wait for each other in peace: two trials of two threads each
+    on two cores ran three to five times slower than two of one thread."""
+    torch.set_num_threads(max(1, int(resources.cpus_per_trial)))
+
+
+def describe_device(device: torch.device) -> str:
+    """The device for people and the store: 'cpu', or the GPU's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _restore(procedure: Procedure, checkpoint: Path, device: torch.device) -> list[ProcedureEvent]:
+    if not checkpoint.exists():
+        return []
+    saved = load_checkpoint(checkpoint, device=device)
+    procedure.load_state_dict(saved["procedure"])
+    past = [events.from_dict(values) for values in saved["events"]]
+    return [event for event in past if isinstance(event, ProcedureEvent)]
+
+
+def _describe_checkpoint(task: TrialTask) -> ArtifactWritten:
+    content = task.checkpoint.read_bytes()
+    return ArtifactWritten(
+        kind="checkpoint",
+        path=f"{task.trial_id}/{CHECKPOINT}",
+        sha256=hashlib.sha256(content).hexdigest(),
+        num_bytes=len(content),
+    )

@@ -1,0 +1,188 @@
+"""The local driver: trials as Ray Tune trials, their events recorded by a callback in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler
+
+from growres import events
+from growres.config.experiment import AshaConfig, ResourcesConfig
+from growres.events import AttemptEnded, EpochFinished, Event, GrowthStepDecided, TrialFinished
+from jobs.cluster import check_resources
+from jobs.recording import Recording, describe_error, is_own_fault
+from jobs.trial import TrialTask, run_attempt
+
+_METRIC = "val_error"
+_TIME = "epochs_trained"
+
+
+def run_with_tune(
+    tasks: Sequence[TrialTask],
+    recording: Recording,
+    *,
+    resources: ResourcesConfig,
+    scheduler: AshaConfig | None,
+    max_failures: int,
+    run_folder: Path,
+) -> None:
+    """Runs the trials on the Ray that this process is connected to, as many at a time as fit.
+
+    A worker process is kept for the next trial: it has imported torch already. A trial that failed is tried again, from
+    its last event, unless the fault is its own.
+
+    Raises:
+        ClusterError: if not even one trial fits into the cluster.
+        KeyboardInterrupt: at once; open attempts are recorded as interrupted.
+    """
+    check_resources(resources)
+    tuner = tune.Tuner(
+        tune.with_resources(run_trial, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
+        param_space={"task": tune.grid_search([dataclasses.asdict(task) for task in tasks])},
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            scheduler=_make_scheduler(scheduler),
+            max_concurrent_trials=resources.max_concurrent_trials,
+            trial_name_creator=_trial_id,
+            trial_dirname_creator=_trial_id,
+        ),
+        run_config=tune.RunConfig(
+            # A folder of its own for each driver: Tune would mix two runs of one name.
+            name=f"tune-{uuid.uuid4().hex[:8]}",
+            storage_path=str(run_folder),
+            callbacks=[RecorderCallback(recording)],
+            failure_config=tune.FailureConfig(max_failures=max_failures),
+            verbose=0,
+        ),
+    )
+    try:
+        tuner.fit()
+    except KeyboardInterrupt:
+        recording.interrupt_open_attempts("interrupted by the user")
+        raise
+    except ray.exceptions.RayError as error:
+        recording.interrupt_open_attempts(f"Ray failed: {type(error).__name__}: {error}")
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """One attempt, in a worker: every event is a report to Tune."""
+    task = TrialTask(**config["task"])
+    standing = Standing()
+    try:
+        for event in run_attempt(task):
+            standing.follow(event)
+            _report(event, standing)
+    except Exception as error:
+        _report(AttemptEnded(status="failed", reason=describe_error(error)), standing)
+        if not is_own_fault(error):
+            raise  # Tune tries again
+    else:
+        _report(AttemptEnded(status="succeeded", reason=standing.reason), standing)
+
+
+class Standing:
+    """What a scheduler may compare trials by: the network's validation error, over the epochs trained so far."""
+
+    def __init__(self) -> None:
+        self.val_error: float | None = None
+        self.epochs_trained = 0
+        self.reason = ""
+
+    def follow(self, event: Event) -> None:
+        """Takes the event into account. A candidate's error counts once its block is accepted."""
+        match event:
+            case EpochFinished(arm=arm, val_error=val_error):
+                self.epochs_trained += 1
+                if arm == "network":
+                    self.val_error = val_error
+            case GrowthStepDecided(verdict="accepted", val_error_candidate=val_error):
+                self.val_error = val_error
+            case TrialFinished(reason=reason):
+                self.reason = reason
+            case _:
+                pass
+
+
+def _report(event: Event, standing: Standing) -> None:
+    metrics: dict[str, Any] = {"event": events.to_dict(event), _TIME: standing.epochs_trained}
+    if standing.val_error is not None:
+        metrics[_METRIC] = standing.val_error
+    tune.report(metrics)
+
+
+class RecorderCallback(tune.Callback):  # type: ignore[misc]
+    """Hands what the workers report to the recording; the only way from a trial to the store.
+
+    It is pickled into Tune's run folder, and takes nothing along there.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """About ten times a second."""
+        self._recording.tick()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A first attempt, or another."""
+        self._recording.begin_attempt(_trial_id(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A worker's report carries one event."""
+        if "event" in result:
+            self._recording.event(_trial_id(trial), events.from_dict(result["event"]))
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A worker says itself how its attempt ended; one that did not was stopped by the scheduler."""
+        self._end(trial, AttemptEnded(status="stopped", reason="stopped early by the scheduler asha"))
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The attempt failed, and Tune will begin another."""
+        self._end(trial, AttemptEnded(status="failed", reason=_why_the_worker_died(trial)))
+        self._recording.note(f"{_trial_id(trial)} failed and is tried again from its last event")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The last attempt failed."""
+        self._end(trial, AttemptEnded(status="failed", reason=_why_the_worker_died(trial)))
+
+    def _end(self, trial: Trial, ended: AttemptEnded) -> None:
+        if self._recording.is_open(_trial_id(trial)):
+            self._recording.event(_trial_id(trial), ended)
+
+
+def _trial_id(trial: Trial) -> str:
+    return str(trial.config["task"]["trial_id"])
+
+
+def _why_the_worker_died(trial: Trial) -> str:
+    """The last line of the traceback that Tune wrote down for the trial."""
+    path = trial.error_file
+    lines = Path(path).read_text(errors="replace").split("\n") if path and Path(path).exists() else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "no traceback was left")
+    return f"the worker process died: {last}"
+
+
+def _make_scheduler(config: AshaConfig | None) -> ASHAScheduler | None:
+    if config is None:
+        return None
+    return ASHAScheduler(
+        time_attr=_TIME,
+        metric=_METRIC,
+        mode="min",
+        max_t=config.max_epochs,
+        grace_period=config.grace_epochs,
+        reduction_factor=config.reduction_factor,
+        stop_last_trials=False,  # a trial that came so far ends by itself, and then looks at the test split
+    )

@@ -1,0 +1,102 @@
+"""Experiments small enough for a test, on the digits that are bundled with scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from growres.events import Event
+from growres.store import Store
+
+TIMES = {"epoch_s", "wall_s", "images_per_s"}
+MOMENTS = {"created_at", "started_at", "ended_at", "updated_at", "written_at"}
+IDS = {"id", "trial_id", "experiment_id"}
+
+GROWN: dict[str, Any] = {
+    "procedure": "growth",
+    "model": {"name": "preact_resnet", "blocks": [1, 1], "widths": [4, 4]},
+    "growth": {"seed_epochs": 2, "epochs_per_step": 2, "control": True, "stop": {"max_epochs": 10}},
+}
+FIXED: dict[str, Any] = {"procedure": "end_to_end", "model": {"name": "resnet8"}, "training": {"epochs": 2}}
+DIVERGING: dict[str, Any] = {
+    "procedure": "end_to_end",
+    "model": {"name": "lenet5", "output": "linear"},
+    "training": {"epochs": 2, "optimizer": {"name": "sgd", "lr": 1e38}},
+}
+
+SpecWriter = Callable[..., Path]
+
+
+@pytest.fixture
+def write_spec(tmp_path: Path) -> SpecWriter:
+    """Writes an experiment file over 300 digits with these variants; other sections by keyword."""
+
+    def write(variants: dict[str, dict[str, Any]], **sections: Any) -> Path:
+        spec: dict[str, Any] = {
+            "name": "test",
+            "dataset": {"source": "digits", "limit": {"train": 300, "validation": 100, "test": 100}},
+            "training": {
+                "batch_size": 50,
+                "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
+                "augment": ["crop"],
+            },
+            "variants": variants,
+            **sections,
+        }
+        path = tmp_path / "spec.yaml"
+        path.write_text(yaml.safe_dump(spec, sort_keys=False))
+        return path
+
+    return write
+
+
+class Witness:
+    """A Progress that remembers, and can be made to act on what it sees."""
+
+    def __init__(self, react: Callable[[str, Event], None] = lambda trial_id, event: None) -> None:
+        self.events: list[tuple[str, Event]] = []
+        self.notes: list[str] = []
+        self._react = react
+
+    def started(
+        self, experiment_id: str, name: str, trials: Sequence[tuple[str, str, int]], dashboard_url: str | None
+    ) -> None:
+        pass
+
+    def event(self, trial_id: str, event: Event) -> None:
+        self.events.append((trial_id, event))
+        self._react(trial_id, event)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def close(self) -> None:
+        pass
+
+
+def science(experiment_id: str) -> dict[str, list[dict[str, Any]]]:
+    """What the store holds of an experiment's results, without ids and what a clock measured, trial by trial."""
+
+    def bare(row: dict[str, Any], also: frozenset[str] = frozenset()) -> dict[str, Any]:
+        return {key: value for key, value in row.items() if key not in TIMES | MOMENTS | IDS | also}
+
+    with Store.open() as store:
+        results: dict[str, list[dict[str, Any]]] = {}
+        for row, trial in zip(
+            sorted(store.leaderboard(experiment_id), key=lambda row: row["trial_index"]),
+            store.trials(experiment_id),
+            strict=True,
+        ):
+            key = f"{trial.variant}, seed {trial.seed}"
+            results[key] = [
+                bare(row),
+                {"architecture": trial.architecture, "config": trial.config},
+                *(bare(epoch) for epoch in store.epochs(trial.id)),
+                *(bare(step) for step in store.growth_steps(trial.id)),
+                *(bare(artifact, frozenset({"sha256", "num_bytes", "path"})) for artifact in store.artifacts(trial.id)),
+            ]
+        return results

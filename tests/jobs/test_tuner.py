@@ -1,0 +1,150 @@
+"""The same trials on a real Ray, started once for this module."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from growres.errors import ClusterError
+from growres.events import AttemptStarted, EpochFinished, Event, GrowthStepDecided
+from growres.store import Store
+from jobs.cluster import ray_session
+from jobs.submission import resume, submit
+from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """A Ray of our own, as submit starts it; the drivers in this module find it and leave it up."""
+    with ray_session("local", tmp_path_factory.mktemp("ray_home")) as url:
+        yield url
+
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def test_ray_ends_in_the_rows_of_the_inline_driver_though_workers_are_reused(write_spec: SpecWriter) -> None:
+    path = write_spec({"grown": GROWN, "diverging": DIVERGING, "fixed": FIXED}, seeds=[0, 1])
+    inline = science(submit(path, backend="inline").experiment_id)
+    witness = Witness()
+    outcome = submit(path, backend="local", progress=witness)
+    assert (outcome.status, outcome.num_succeeded, outcome.num_failed) == ("failed", 4, 2)
+    assert science(outcome.experiment_id) == inline
+    workers = {event.pid for _, event in witness.events if isinstance(event, AttemptStarted)}
+    assert len(workers) < 6, "six trials share at most a worker for each CPU"
+
+
+def test_a_killed_worker_costs_its_trial_nothing_but_time(write_spec: SpecWriter) -> None:
+    path = write_spec({"grown": GROWN, "fixed": FIXED})
+    undisturbed = science(submit(path, backend="inline").experiment_id)
+    pids: dict[str, int] = {}
+    killed = []
+
+    def kill_once(trial_id: str, event: Event) -> None:
+        if isinstance(event, AttemptStarted):
+            pids[trial_id] = event.pid
+        if isinstance(event, EpochFinished) and event.arm == "control" and not killed:
+            killed.append(trial_id)
+            os.kill(pids[trial_id], signal.SIGKILL)
+
+    witness = Witness(kill_once)
+    outcome = submit(path, backend="local", progress=witness)
+    assert outcome.status == "succeeded" and killed
+    assert science(outcome.experiment_id) == undisturbed
+    with Store.open() as store:
+        attempts = store.attempts(killed[0])
+    assert [attempt["status"] for attempt in attempts] == ["failed", "succeeded"]
+    assert "worker process died" in attempts[0]["reason"]
+
+
+def test_asha_stops_trials_that_lag_behind(write_spec: SpecWriter) -> None:
+    # One trial at a time, the good one first, so that the bad ones have somebody to lag behind.
+    fixed = {**FIXED, "training": {"epochs": 6}, "sweep": {"training.optimizer.lr": {"grid": [0.1, 1e-7, 2e-7]}}}
+    path = write_spec(
+        {"fixed": fixed},
+        scheduler={"name": "asha", "grace_epochs": 2, "max_epochs": 6, "reduction_factor": 2},
+        resources={"max_concurrent_trials": 1},
+    )
+    outcome = submit(path, backend="local")
+    with Store.open() as store:
+        trials = store.trials(outcome.experiment_id)
+        epochs = [len(store.epochs(trial.id)) for trial in trials]
+    assert outcome.status == "succeeded"
+    assert trials[0].status == "succeeded" and epochs[0] == 6
+    assert [trial.status for trial in trials[1:]] == ["stopped", "stopped"]
+    assert all(2 <= number < 6 for number in epochs[1:])
+    assert all("asha" in str(trial.reason) for trial in trials[1:])
+
+
+def test_a_trial_that_no_machine_can_hold_is_refused_instead_of_waiting_for_ever(write_spec: SpecWriter) -> None:
+    with pytest.raises(ClusterError, match=r"asks for 1000 CPUs .* Ray has"):
+        submit(write_spec({"fixed": FIXED}, resources={"cpus_per_trial": 1000}), backend="local")
+
+
+def test_the_dashboard_is_on_loopback_and_asks_for_the_token(ray_cluster: str | None) -> None:
+    import urllib.error
+    import urllib.request
+
+    assert ray_cluster is not None and ray_cluster.startswith("http://127.0.0.1:")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{ray_cluster}/api/jobs/", timeout=10)
+    assert refused.value.code == 401
+
+
+def test_ctrl_c_ends_a_run_within_15_s_and_resume_completes_it(write_spec: SpecWriter, home: Path) -> None:
+    path = write_spec({"grown": GROWN, "fixed": FIXED})
+    undisturbed = science(submit(path, backend="inline").experiment_id)
+    # Long enough to be caught in the middle: the second run trains the same, slower, then is cut off.
+    long = {**GROWN, "growth": {**GROWN["growth"], "stop": {"max_epochs": 400}}}
+    endless = write_spec({"grown": long, "fixed": FIXED}, name="endless")
+    environment = {**os.environ, "GROWRES_HOME": str(home)}
+    environment.pop("RAY_AUTH_MODE", None)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "growres", "submit", str(endless)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    _wait_for_growth_step("endless", run)
+    started = time.monotonic()
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    stopping_s = time.monotonic() - started
+    assert run.returncode == 130, err
+    assert stopping_s < 15
+    assert "resume" in err and "Traceback" not in err
+    with Store.open() as store:
+        statuses = [trial.status for trial in store.trials(store.find_experiment("endless").id)]
+    assert statuses[0] == "interrupted"
+    witness = Witness(lambda trial_id, event: _interrupt_after_verdicts(witness, event))
+    outcome = resume("endless", backend="inline", progress=witness)
+    assert outcome.status == "interrupted"
+    rows = science(outcome.experiment_id)
+    short = undisturbed["grown, seed 0"][2:]
+    assert [row for row in short if "arm" in row][:6] == [row for row in rows["grown, seed 0"] if "arm" in row][:6]
+
+
+def _wait_for_growth_step(name: str, run: subprocess.Popen[str], timeout_s: float = 90) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        assert run.poll() is None, run.communicate()[1]
+        with Store.open() as store:
+            named = [experiment for experiment in store.experiments() if experiment.name == name]
+            if named and store.growth_steps(f"{named[0].id}-1"):
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"no growth step within {timeout_s} s")
+
+
+def _interrupt_after_verdicts(witness: Witness, event: Event) -> None:
+    verdicts = sum(isinstance(seen, GrowthStepDecided) for _, seen in witness.events)
+    if isinstance(event, GrowthStepDecided) and verdicts > 3:
+        os.kill(os.getpid(), signal.SIGINT)
