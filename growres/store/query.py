@@ -161,7 +161,7 @@ def _run_on_postgres(address: Address, sql: str, timeout_s: float, max_rows: int
     with Database(address, timeout_s=max(timeout_s, 5.0)) as database:
         try:
             pooled = database.engine.raw_connection()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, psycopg.OperationalError) as error:  # a raw connection's error comes unwrapped
             raise database.store_error("read", error) from None
         with closing(pooled):
             connection = pooled.driver_connection

@@ -1,0 +1,154 @@
+"""The `growres` command: its subcommands, what all of them share, and how an error becomes a message and an exit code.
+
+Exit codes: 0 done; 1 some trials failed; 2 usage or config error; 3 cluster or database unreachable; 4 schema
+mismatch; 130 interrupted. A traceback is a bug of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, TextIO
+
+import typer
+
+from growres import __version__
+from growres.cli import data, database, doctor, experiments, specs, submission, zoo
+from growres.errors import ConfigError, GrowresError, GrowresWarning
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="growres",
+    help="Grow residual networks block by block, against honest controls, and keep every decision in SQL.",
+    epilog="Begin with: growres submit digits",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a plain traceback: short, and it shows no local variables
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+_RUN, _READ, _LOOK = "Run", "Read", "Look around"
+app.command("submit", rich_help_panel=_RUN)(submission.submit)
+app.command("resume", rich_help_panel=_RUN)(submission.resume)
+app.command("validate", rich_help_panel=_RUN)(specs.validate)
+app.command("schema", rich_help_panel=_RUN)(specs.schema)
+app.command("list", rich_help_panel=_READ)(experiments.list_experiments)
+app.command("status", rich_help_panel=_READ)(experiments.status)
+app.command("results", rich_help_panel=_READ)(experiments.results)
+app.command("show", rich_help_panel=_READ)(experiments.show)
+app.command("query", rich_help_panel=_READ)(database.query)
+app.add_typer(database.app, name="db", rich_help_panel=_READ)
+app.add_typer(zoo.app, name="zoo", rich_help_panel=_LOOK)
+app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
+app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"growres {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def configure(
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Log on stderr: -v a run's story, -vv every detail.")
+    ] = 0,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[_StderrHandler()], force=True
+    )
+    for package in ("growres", "jobs", "zoo"):  # other libraries' details would bury ours
+        logging.getLogger(package).setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
+    warnings.showwarning = _show_warning
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever sys.stderr is at that moment: a live display puts itself there, to print above itself."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
+_show_foreign_warning = warnings.showwarning
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning of ours is one line for the person; any other looks as it always does."""
+    if issubclass(category, GrowresWarning):
+        print(f"growres: warning: {message}", file=file or sys.stderr)
+    else:
+        _show_foreign_warning(message, category, filename, lineno, file, line)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and gives the exit code; a user's mistake is a message on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")  # a narrow encoding is no reason to lose the rest of a table
+    try:
+        code = app(args=arguments, prog_name="growres", standalone_mode=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _discard_stdout()
+        return 1
+    except typer.Abort:
+        return EXIT_INTERRUPTED
+    except typer.TyperException as error:
+        return _tell_usage_error(error)
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # its lines are `file:line:column: ...`, which editors jump to
+        return error.exit_code
+    except GrowresError as error:
+        print(f"growres: {error}", file=sys.stderr)
+        return error.exit_code
+    except ValueError as error:
+        if not _is_model_error(error):
+            raise
+        print(f"growres: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return code if isinstance(code, int) else 0
+
+
+def _discard_stdout() -> None:
+    """Whoever read the output is gone: what is still buffered goes nowhere, quietly, when the interpreter ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _tell_usage_error(error: typer.TyperException) -> int:
+    context: typer.Context | None = getattr(error, "ctx", None)
+    command = context.command_path if context else "growres"
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    if message:  # a bare `growres` has printed its help already
+        print(f"growres: {message}. See: {command} --help", file=sys.stderr)
+    return error.exit_code
+
+
+def _is_model_error(error: ValueError) -> bool:
+    from zoo import ModelError
+
+    return isinstance(error, ModelError)

@@ -1,0 +1,404 @@
+"""What the store holds of experiments: `growres list`, `status`, `results` and `show`."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from growres.cli import figures
+from growres.cli.tables import (
+    Column,
+    Format,
+    FormatOption,
+    figure,
+    is_colored,
+    print_facts,
+    print_json,
+    print_rows,
+    table_lines,
+    terminal_width,
+)
+from growres.cli.talk import command, say
+
+if TYPE_CHECKING:
+    from growres.store import ExperimentRow, Store
+
+WATCH_EVERY_S = 1.0
+
+ExperimentArgument = Annotated[
+    str, typer.Argument(metavar="EXPERIMENT", help="An id, a name (the newest that bears it), or latest.")
+]
+
+_LIST_COLUMNS = (
+    Column(key="id"),
+    Column(key="name", min_width=12),
+    Column(key="status"),
+    figure("num_trials", title="trials"),
+    Column(key="trials", title="of these", show=lambda counts: _counts(counts), min_width=12, leave_out=2),
+    Column(key="created_at", title="submitted (UTC)"),
+    Column(key="host", min_width=8, leave_out=1),
+)
+
+_STATUS_COLUMNS = (
+    Column(key="trial_id", title="trial"),
+    Column(key="variant", min_width=8),
+    figure("seed"),
+    Column(key="status"),
+    figure("epochs"),
+    figure("num_blocks", title="blocks"),
+    figure("last_val_error", show=figures.percent),
+    figure("best_val_error", title="best", show=figures.percent),
+    Column(key="last_verdict", title="last step", leave_out=3),
+    figure("images_per_s", title="images/s", show=figures.whole, leave_out=4),
+    Column(key="updated_at", title="updated (UTC)", leave_out=5),
+    Column(key="reason", min_width=12, leave_out=1),
+)
+
+_LEADERBOARD_COLUMNS = (
+    Column(key="trial_id", title="trial"),
+    Column(key="variant", min_width=8),
+    Column(key="sweep_point", title="sweep point", show=lambda point: sweep_point(point), min_width=12),
+    figure("seed"),
+    Column(key="model", min_width=8, leave_out=3),
+    figure("val_error", show=figures.percent),
+    figure("test_error", show=figures.percent),
+    figure("num_params", title="params", show=figures.count),
+    figure("num_blocks", title="blocks"),
+    figure("train_flops", title="trained on", show=figures.flops, leave_out=2),
+    figure("wall_s", title="time", show=figures.seconds, leave_out=1),
+    Column(key="status"),
+    Column(key="reason", min_width=12, leave_out=4),
+)
+
+_VARIANT_COLUMNS = (
+    Column(key="variant", min_width=8),
+    Column(key="sweep_point", title="sweep point", show=lambda point: sweep_point(point), min_width=12),
+    Column(key="model", min_width=8, leave_out=3),
+    figure("num_params", title="params", show=figures.count),
+    figure("num_blocks", title="blocks", show=figures.decimal, leave_out=4),
+    figure("val_error_shown", title="val error"),
+    figure("test_error_shown", title="test error"),
+    figure("train_flops", title="trained on", show=figures.flops, leave_out=2),
+    figure("wall_s", title="time", show=figures.seconds, leave_out=1),
+    figure("n"),
+    figure("failed"),
+    figure("unfinished"),
+)
+
+_GROWTH_STEP_COLUMNS = (
+    figure("step"),
+    figure("stage"),
+    figure("block"),
+    Column(key="initialiser", leave_out=5),
+    figure("val_error_before", title="val before", show=figures.percent),
+    figure("val_error_candidate", title="with block", show=figures.percent),
+    figure("val_error_control", title="control", show=figures.percent),
+    figure("p_value", title="p", show=figures.decimal, leave_out=1),
+    Column(key="verdict"),
+    figure("num_params_after", title="params", show=figures.count),
+    figure("epochs", leave_out=2),
+    figure("train_flops", title="trained on", show=figures.flops, leave_out=3),
+    figure("wall_s", title="time", show=figures.seconds, leave_out=4),
+    Column(key="reason", min_width=16, leave_out=6),
+)
+
+_ATTEMPT_COLUMNS = (
+    figure("attempt"),
+    Column(key="status"),
+    Column(key="host", min_width=8),
+    Column(key="device", min_width=8),
+    Column(key="started_at", title="started (UTC)"),
+    Column(key="ended_at", title="ended (UTC)", leave_out=1),
+    Column(key="reason", min_width=16),
+)
+
+_ARTIFACT_COLUMNS = (
+    Column(key="kind"),
+    Column(key="path", min_width=16),
+    figure("num_bytes", title="size", show=figures.num_bytes),
+    Column(key="sha256", show=lambda digest: digest[:12], leave_out=1),
+    Column(key="written_at", title="written (UTC)", leave_out=2),
+)
+
+
+def open_store() -> Store:
+    """The store, opened; its library is imported here, which is most of what a short command does."""
+    from growres.store import Store
+
+    # What is imported stays to the end. Unfrozen, it is searched for garbage again and again, and once more when the
+    # interpreter ends: 0.1 s of 0.5 s for the leaderboard of a thousand trials.
+    gc.freeze()
+    return Store.open()
+
+
+def sweep_point(point: dict[str, Any]) -> str:
+    """`lr=0.05 width=16`: the swept keys by their last names."""
+    return " ".join(f"{key.rpartition('.')[2]}={figures.text(value)}" for key, value in point.items())
+
+
+_EMPTY: tuple[Any, ...] = (None, "", {})
+
+
+def without_empty(columns: Iterable[Column], rows: Sequence[dict[str, Any]], *keys: str) -> list[Column]:
+    """The columns, less those of the given keys that no row has a value for."""
+    filled = {key for key in keys if any(row[key] not in _EMPTY for row in rows)}
+    return [column for column in columns if column.key not in keys or column.key in filled]
+
+
+def print_leaderboard(rows: Sequence[dict[str, Any]], output: Format) -> None:
+    """The trials in the order given; why one did not succeed is told where that happened."""
+    columns = without_empty(_LEADERBOARD_COLUMNS, rows, "sweep_point")
+    if all(row["status"] == "succeeded" for row in rows):
+        columns = [column for column in columns if column.key not in ("status", "reason")]
+    print_rows(rows, columns, output)
+
+
+def print_growth_steps(rows: Sequence[dict[str, Any]], output: Format) -> None:
+    """A trial's proposals with their verdicts; a control's error and a p-value only where there are any."""
+    print_rows(rows, without_empty(_GROWTH_STEP_COLUMNS, rows, "val_error_control", "p_value"), output)
+
+
+def by_error(rows: Iterable[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """The rows by an error, smallest first, those that have none last; in their order where it is the same."""
+    return sorted(rows, key=lambda row: math.inf if row[key] is None else row[key])
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+
+
+# ---------------------------------------------------------------------------------------------------------- list
+
+
+def list_experiments(output: FormatOption = Format.TABLE) -> None:
+    """List the experiments in the store, newest first."""
+    with open_store() as store:
+        rows = [_listed(experiment) for experiment in store.experiments()]
+    print_rows(rows, _LIST_COLUMNS, output)
+    if not rows:
+        say(f"There is no experiment yet. Begin with: {command()} submit digits")
+
+
+def _listed(experiment: ExperimentRow) -> dict[str, Any]:
+    return {
+        "id": experiment.id,
+        "name": experiment.name,
+        "status": experiment.status,
+        "reason": experiment.reason,
+        "num_trials": experiment.num_trials,
+        "trials": experiment.trial_counts,
+        "created_at": experiment.created_at,
+        "started_at": experiment.started_at,
+        "ended_at": experiment.ended_at,
+        "host": experiment.host,
+        "device": experiment.device,
+    }
+
+
+# -------------------------------------------------------------------------------------------------------- status
+
+
+def status(
+    experiment: ExperimentArgument = "latest",
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until the experiment is over.")] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Show how far an experiment is, trial by trial."""
+    if watch and output is not Format.TABLE:
+        raise typer.BadParameter("a live view is a table; leave --format out, or --watch", param_hint="--watch")
+    with open_store() as store:
+        found = store.find_experiment(experiment)
+        if watch:
+            _watch(store, found)
+            return
+        rows = store.progress(found.id)
+    if output in (Format.TABLE, Format.MD):
+        print(_headline(found), end="\n\n")
+    print_rows(rows, _status_columns(rows), output)
+
+
+def _status_columns(rows: Sequence[dict[str, Any]]) -> list[Column]:
+    return without_empty(_STATUS_COLUMNS, rows, "reason", "last_verdict")
+
+
+def _headline(experiment: ExperimentRow) -> str:
+    since = experiment.ended_at or experiment.started_at or experiment.created_at
+    host = f" on {figures.text(experiment.host)}" if experiment.host else ""
+    reason = f" ({figures.text(experiment.reason)})" if experiment.reason else ""
+    return f"{experiment.name} ({experiment.id}): {experiment.status} since {figures.time(since)} UTC{host}{reason}"
+
+
+def _watch(store: Store, experiment: ExperimentRow) -> None:
+    """Shows the experiment until it is over. Watching is not the run: Ctrl-C ends it, and nothing else, quietly."""
+    try:
+        if sys.stdout.isatty():
+            _watch_live(store, experiment)
+        else:
+            _watch_in_lines(store, experiment)
+    except KeyboardInterrupt:
+        return
+
+
+def _snapshots(store: Store, experiment: ExperimentRow) -> Iterator[tuple[ExperimentRow, list[dict[str, Any]]]]:
+    """The experiment and its trials' progress every so often; the last time when it is over."""
+    while True:
+        experiment = store.find_experiment(experiment.id)
+        yield experiment, store.progress(experiment.id)
+        if experiment.status not in ("queued", "running"):
+            return
+        time.sleep(WATCH_EVERY_S)
+
+
+def _watch_live(store: Store, experiment: ExperimentRow) -> None:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    # The whole table is left on the screen at the end, though a long one is cut to the screen while it changes.
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        for found, rows in _snapshots(store, experiment):
+            lines = table_lines(
+                rows, _status_columns(rows), width=terminal_width(sys.stdout), colored=is_colored(sys.stdout)
+            )
+            live.update(Text.from_ansi("\n".join([_headline(found), "", *lines]), no_wrap=True), refresh=True)
+
+
+def _watch_in_lines(store: Store, experiment: ExperimentRow) -> None:
+    told: dict[str, str] = {}
+    for found, rows in _snapshots(store, experiment):
+        for key, line in [(found.id, _headline(found)), *((row["trial_id"], _progress_line(row)) for row in rows)]:
+            if told.get(key) != line:
+                told[key] = line
+                print(line, flush=True)
+
+
+def _progress_line(row: dict[str, Any]) -> str:
+    """What is worth a new line when it changes: not every epoch."""
+    words = [f"{row['trial_id']} {figures.text(row['variant'])}, seed {row['seed']}: {row['status']}"]
+    if row["num_blocks"] is not None:
+        words.append(f"{row['num_blocks']} blocks")
+    if row["last_verdict"]:
+        words.append(f"last step {row['last_verdict']}")
+    if row["reason"]:
+        words.append(figures.text(row["reason"]))
+    return ", ".join(words)
+
+
+# ------------------------------------------------------------------------------------------------------- results
+
+
+def results(
+    experiment: ExperimentArgument = "latest",
+    by: Annotated[
+        Literal["trial", "variant"],
+        typer.Option("--by", help="A line for each trial, or for each variant with mean +- standard deviation and n."),
+    ] = "trial",
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Show the leaderboard of an experiment.
+
+    Trials stand by validation error, which is what to choose by; variants by
+    their mean test error. The deviation is that over seeds, n - 1 in the
+    denominator, in percentage points.
+    """
+    with open_store() as store:
+        found = store.find_experiment(experiment)
+        if by == "trial":
+            print_leaderboard(store.leaderboard(found.id), output)
+        else:
+            _print_variants(by_error(store.leaderboard_by_variant(found.id), "test_error"), output)
+    if output is Format.TABLE:
+        say(f"\n{_headline(found)}")
+
+
+def _print_variants(rows: Sequence[dict[str, Any]], output: Format) -> None:
+    if output in (Format.JSON, Format.CSV):
+        print_rows(rows, (), output)
+        return
+    shown = [
+        row
+        | {
+            "val_error_shown": figures.percent_with_spread(row["val_error"], row["val_error_std"]),
+            "test_error_shown": figures.percent_with_spread(row["test_error"], row["test_error_std"]),
+            "failed": row["failed"] or None,
+            "unfinished": sum(row[status] for status in ("queued", "running", "stopped", "interrupted")) or None,
+        }
+        for row in rows
+    ]
+    print_rows(shown, without_empty(_VARIANT_COLUMNS, shown, "sweep_point", "failed", "unfinished"), output)
+
+
+# ---------------------------------------------------------------------------------------------------------- show
+
+
+def show(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id: k3f9xa-3, digits-3 or latest-1.")],
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Show one trial: its result, its growth steps with their verdicts and figures, the final architecture."""
+    with open_store() as store:
+        found = store.find_trial(trial)
+        facts = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+        growth_steps = store.growth_steps(found.id)
+        attempts = store.attempts(found.id)
+        artifacts = store.artifacts(found.id)
+    match output:
+        case Format.JSON:
+            print_json({**facts, "growth_steps": growth_steps, "attempts": attempts, "artifacts": artifacts})
+        case Format.CSV:
+            print_rows([facts], (), output)
+        case _:
+            print_facts(_readable_facts(facts), output)
+            if growth_steps:
+                _print_title("Growth steps", output)
+                print_growth_steps(growth_steps, output)
+            if attempts:
+                _print_title("Attempts", output)
+                print_rows(attempts, without_empty(_ATTEMPT_COLUMNS, attempts, "reason"), output)
+            if artifacts:
+                _print_title("Artifacts", output)
+                print_rows(artifacts, _ARTIFACT_COLUMNS, output)
+
+
+def _readable_facts(facts: dict[str, Any]) -> dict[str, str | None]:
+    architecture = facts["architecture"]
+    readable = {
+        "trial": facts["id"],
+        "experiment": f"{facts['experiment']} ({facts['experiment_id']})",
+        "variant": facts["variant"],
+        "sweep point": sweep_point(facts["sweep_point"]) or None,
+        "seed": facts["seed"],
+        "procedure": facts["procedure"],
+        "model": facts["model"],
+        "status": facts["status"],
+        "reason": facts["reason"],
+        "val error": figures.percent(facts["val_error"]),
+        "test error": figures.percent(facts["test_error"]),
+        "parameters": figures.whole(facts["num_params"]),
+        "blocks": facts["num_blocks"],
+        "architecture": None if architecture is None else _architecture(architecture),
+        "epochs": facts["epochs"],
+        "trained on": figures.flops(facts["train_flops"]),
+        "time": figures.seconds(facts["wall_s"]),
+        "started (UTC)": facts["started_at"],
+        "ended (UTC)": facts["ended_at"],
+    }
+    return {name: value for name, value in readable.items() if value not in (None, figures.ABSENT)}
+
+
+def _architecture(architecture: dict[str, Any]) -> str:
+    """`preact_resnet, blocks 3 2, widths 16 32, block basic`: blocks and widths stage by stage."""
+    settings = [f"{key} {figures.text(value)}" for key, value in architecture.items() if key != "name"]
+    return ", ".join([str(architecture["name"]), *settings])
+
+
+def _print_title(title: str, output: Format) -> None:
+    print(f"\n{'## ' if output is Format.MD else ''}{title}\n")

@@ -1,0 +1,134 @@
+"""The experiment file on the command line: where it is, `growres validate`, `growres schema`, the plan of a dry run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from growres.cli import figures
+from growres.cli.experiments import sweep_point, without_empty
+from growres.cli.tables import Column, Format, figure, print_json, print_rows
+from growres.cli.talk import say
+from growres.errors import NotFoundError, nearest
+
+if TYPE_CHECKING:
+    from growres.config.experiment import DatasetConfig
+
+SpecArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help="An experiment file, or the name of a preset such as digits.")
+]
+OverridesOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the file, as in training.epochs=3. Repeatable."),
+]
+
+
+def find_spec(spec: str) -> Path:
+    """The file that SPEC means: a path, or the bare name of a preset.
+
+    Raises:
+        NotFoundError: if it is neither; the message names the presets and the nearest.
+    """
+    path = Path(spec).expanduser()
+    if path.is_file():
+        return path
+    presets = preset_files()
+    if spec in presets:
+        return presets[spec]
+    raise NotFoundError(_not_found(spec, path, list(presets)))
+
+
+def preset_files() -> dict[str, Path]:
+    """The experiments that ship with growres, by name."""
+    import jobs
+
+    folder = Path(next(iter(jobs.__path__))) / "presets"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _not_found(spec: str, path: Path, presets: list[str]) -> str:
+    what = f"{spec} is a folder" if path.is_dir() else f"There is no experiment file {spec}"
+    like = nearest(path.stem, presets)
+    guess = f" The nearest preset is {like}." if like else ""
+    return f"{what}, and no preset has that name.{guess} Name a YAML file, or one of the presets: {', '.join(presets)}."
+
+
+def validate(spec: SpecArgument, overrides: OverridesOption = None) -> None:
+    """Check an experiment file: every error at once, with its line and column. Runs nothing."""
+    from growres.config.loading import load_experiment
+
+    experiment = load_experiment(find_spec(spec), overrides or []).experiment
+    variants = {trial.variant for trial in experiment.trials}
+    counts = f"{figures.number_of(len(variants), 'variant')}, {figures.number_of(len(experiment.trials), 'trial')}"
+    print(f"{spec}: experiment {experiment.name} is valid: {counts}")
+
+
+def schema() -> None:
+    """Print the JSON Schema of an experiment file, for an editor that completes and checks YAML."""
+    from growres.config.schema import experiment_schema
+
+    print_json(experiment_schema())
+
+
+# ------------------------------------------------------------------------------------------------------- the plan
+
+_PLAN_COLUMNS = (
+    Column(key="variant", min_width=8),
+    Column(key="sweep_point", title="sweep point", show=sweep_point, min_width=12),
+    figure("seed"),
+    Column(key="procedure", leave_out=2),
+    Column(key="model", min_width=8, leave_out=1),
+    figure("epochs", show=figures.text),
+    figure("images", title="images to train on", leave_out=3),
+)
+
+
+def print_plan(path: Path, overrides: Sequence[str], output: Format) -> None:
+    """Prints the trials that an experiment file expands to, and what they cost at least and at most; runs nothing."""
+    from growres.config.expansion import describe_plan
+    from growres.config.loading import load_experiment
+
+    experiment = load_experiment(path, overrides).experiment
+    plan = describe_plan(experiment, _num_train_images(experiment.dataset))
+    rows = [asdict(trial) for trial in plan.trials]
+    shown = [
+        row
+        | {
+            "epochs": _span(row["epochs_min"], row["epochs_max"]),
+            "images": _span(row["images_min"], row["images_max"]),
+        }
+        for row in rows
+    ]
+    if output in (Format.JSON, Format.CSV):
+        print_rows(rows, (), output)
+    else:
+        print_rows(shown, without_empty(_PLAN_COLUMNS, shown, "sweep_point"), output)
+    epochs, images = _span(plan.epochs_min, plan.epochs_max), _span(plan.images_min, plan.images_max)
+    trials = figures.number_of(len(plan.trials), "trial")
+    say(f"\n{experiment.name}: {trials}, {epochs} epochs, {images} images to train on")
+
+
+def _span(least: int | None, most: int | None) -> str:
+    """`1,200`, `100..900`, `at least 100`, or `unknown`."""
+    if least is None:
+        return "unknown"
+    if most is None:
+        return f"at least {least:,}"
+    return f"{least:,}" if least == most else f"{least:,}..{most:,}"
+
+
+def _num_train_images(config: DatasetConfig) -> int | None:
+    """How many images the training split has, where the source is decoded on this machine already; else None."""
+    from growres.data import cached_sources, load_images
+
+    path = config.path
+    if path is not None and Path(path).expanduser().exists():
+        path = str(Path(path).expanduser().resolve())
+    known = {(row["source"], row["path"]) for row in cached_sources()}
+    if not {(config.source, config.path), (config.source, path)} & known:
+        return None
+    return len(load_images(config).train)

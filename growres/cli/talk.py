@@ -1,0 +1,25 @@
+"""What is said on stderr beside the results, and how a command is written so that it can be pasted."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+
+def say(message: str) -> None:
+    """A line of talk on stderr, after the results that stdout still holds back."""
+    sys.stdout.flush()
+    print(message, file=sys.stderr)
+
+
+def command() -> str:
+    """How the person calls growres: with its path where it is not on PATH, and with the GROWRES_HOME it was given."""
+    program = Path(sys.argv[0])
+    on_path = shutil.which("growres")
+    is_pathless = program.name != "growres" or not program.exists() or (on_path and os.path.samefile(on_path, program))
+    words = "growres" if is_pathless else shlex.quote(os.path.relpath(program))
+    home = os.environ.get("GROWRES_HOME")
+    return f"GROWRES_HOME={shlex.quote(home)} {words}" if home else words

@@ -1,0 +1,68 @@
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from growres.cli import doctor
+
+
+@pytest.fixture
+def examine(growres):
+    """The doctor's findings by check, with the exit code."""
+
+    def call():
+        answer = growres("doctor", "--format", "json")
+        assert "Traceback" not in answer.err
+        return answer.code, {row["check"]: row for row in answer.json}, answer.out
+
+    return call
+
+
+def test_a_sound_machine_has_nothing_that_fails(examine, experiment):
+    code, findings, _ = examine()
+    assert code == 0
+    assert {"python", "torch", "ray", "cpu", "GROWRES_HOME", "disk", "store", "ray folder"} <= set(findings)
+    assert findings["store"]["status"] == "ok"
+    assert "trial 4" in findings["store"]["found"]
+
+
+def test_looking_makes_no_store(examine, home):
+    _, findings, _ = examine()
+    assert findings["store"]["status"] == "ok"
+    assert list(home.glob("*.db")) == []
+
+
+def test_a_full_disk_is_a_warning_with_advice(examine, monkeypatch):
+    usage = namedtuple("usage", "total used free")(10**12, 10**12 - 10**9, 10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    code, findings, _ = examine()
+    assert code == 0
+    assert findings["disk"]["status"] == "warn"
+    assert "2 GB" in findings["disk"]["advice"]
+
+
+def test_a_store_that_is_away_fails_and_shows_no_password(examine, monkeypatch):
+    monkeypatch.setenv("GROWRES_DATABASE_URL", "postgresql://me:s3cret@127.0.0.1:1/growres?connect_timeout=2")
+    code, findings, out = examine()
+    assert code == 1
+    assert findings["store"]["status"] == "fail"
+    assert "s3cret" not in out
+
+
+def test_a_long_temporary_folder_is_found_before_ray_breaks_on_it(examine, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "long" * 20)
+    code, findings, _ = examine()
+    assert code == 1
+    assert "RAY_TMPDIR" in findings["ray folder"]["advice"]
+
+
+def test_a_check_that_breaks_down_is_a_finding(examine, monkeypatch):
+    def broken():
+        yield doctor.Finding("first", "ok", "fine")
+        raise OSError("the floor gave way")
+
+    monkeypatch.setattr(doctor, "_devices", broken)
+    code, findings, _ = examine()
+    assert code == 1
+    assert findings["first"]["status"] == "ok"
+    assert "the floor gave way" in findings["broken"]["found"]

@@ -1,0 +1,106 @@
+import io
+import re
+import sys
+
+import pytest
+
+from growres.cli.progress import MAX_RUNNING_LINES, ProgressView
+from growres.events import AttemptEnded, AttemptStarted
+
+TRIALS = [("k3f9xa-1", "simons", 0), ("k3f9xa-2", "lenet5", 1)]
+
+
+class Terminal(io.StringIO):
+    """A terminal as far as rich can tell."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    return Terminal()
+
+
+def without_escapes(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def test_elsewhere_than_on_a_terminal_each_decision_is_one_plain_line(grown_trial):
+    stream = io.StringIO()
+    view = ProgressView(stream)
+    view.started("k3f9xa", "digits", TRIALS, "http://127.0.0.1:8265")
+    for event in grown_trial:
+        view.event("k3f9xa-1", event)
+    view.event("k3f9xa-2", AttemptEnded(status="failed", reason="no \x1b[2J memory"))
+    view.note("one note")
+    view.close()
+    assert stream.getvalue().splitlines() == [
+        "digits (k3f9xa): 2 trials, dashboard at http://127.0.0.1:8265",
+        "k3f9xa-1 simons, seed 0: started on laptop (cpu)",
+        "k3f9xa-1 simons, seed 0: step 1 accepted, block 1 in stage 0, val error 8.00% -> 2.09% (a drop)",
+        "k3f9xa-1 simons, seed 0: step 2 rejected, block 1 in stage 0, val error 2.09% -> 9.00% (no drop)",
+        "k3f9xa-1 simons, seed 0: finished, val error 2.09%, test error 2.49%, 3 blocks, 0.05M parameters, 1m 02s",
+        "k3f9xa-2 lenet5, seed 1: failed: no \\x1b[2J memory",
+        "one note",
+    ]
+
+
+def test_a_retried_attempt_does_not_tell_its_growth_steps_twice(grown_trial):
+    stream = io.StringIO()
+    view = ProgressView(stream)
+    view.started("k3f9xa", "digits", TRIALS, None)
+    for event in [*grown_trial[:-3], *grown_trial]:
+        view.event("k3f9xa-1", event)
+    assert stream.getvalue().count("step 1 accepted") == 1
+
+
+def test_on_a_terminal_running_trials_stand_over_a_bar(terminal, grown_trial):
+    view = ProgressView(terminal)
+    view.started("k3f9xa", "digits", TRIALS, None)
+    for event in grown_trial[:4]:
+        view.event("k3f9xa-1", event)
+    live = view._display._live
+    live.refresh()
+    shown = without_escapes(terminal.getvalue())
+    view.close()
+    assert "k3f9xa-1  simons      0       2      +1      2.09%    12,346  accepted" in shown
+    assert "0 of 2 finished" in shown
+
+
+def test_the_display_stays_small_with_many_trials(terminal):
+    view = ProgressView(terminal)
+    view.started("k3f9xa", "digits", [(f"k3f9xa-{i}", "net", i) for i in range(500)], None)
+    for i in range(500):
+        view.event(f"k3f9xa-{i}", AttemptStarted(host="h", device="cpu", pid=i))
+    picture = view._display._picture()
+    view.close()
+    assert len(picture.renderables) <= MAX_RUNNING_LINES + 4
+    assert f"and {500 - MAX_RUNNING_LINES} more are running" in [str(line) for line in picture.renderables]
+
+
+def test_closing_twice_leaves_the_terminal_as_it_was_found(terminal):
+    view = ProgressView(terminal)
+    stderr = sys.stderr
+    view.started("k3f9xa", "digits", TRIALS, None)
+    view.close()
+    view.close()
+    hide_cursor, show_cursor = "\x1b[?25l", "\x1b[?25h"
+    shown = terminal.getvalue()
+    assert shown.rindex(hide_cursor) < shown.rindex(show_cursor)
+    assert sys.stderr is stderr
+
+
+def test_a_display_that_fails_ends_no_run(grown_trial):
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    view = ProgressView(Closed())
+    view.started("k3f9xa", "digits", TRIALS, None)
+    view.event("k3f9xa-1", grown_trial[0])
+    view.event("a trial that nobody announced", grown_trial[0])
+    view.note("hello")
+    view.close()
