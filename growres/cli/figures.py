@@ -45,12 +45,12 @@ def percent_with_spread(mean: float | None, std: float | None) -> str:
 
 
 def count(number: float | None) -> str:
-    """A number of parameters or images: 950, 12.3k, 0.05M, 1.20B."""
+    """A number of parameters or images: 950, 12.3k, 269.7k, 1.73M, 1.20B."""
     if number is None:
         return ABSENT
     if number >= 1e9:
         return f"{number / 1e9:.2f}B"
-    if number >= 5e4:
+    if number >= 1e6:
         return f"{number / 1e6:.2f}M"
     return f"{number / 1e3:.1f}k" if number >= 1e3 else f"{number:.0f}"
 

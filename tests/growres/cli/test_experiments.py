@@ -60,7 +60,7 @@ def test_a_mistyped_name_is_a_message_with_the_nearest(growres, experiment, comm
 
 def test_results_are_percentages_for_people_and_fractions_for_programs(growres, experiment):
     table = growres("results").out.splitlines()
-    assert "2.09%       2.49%   0.05M       3   1.2 TFLOP  1m 02s  succeeded" in table[1]
+    assert "2.09%       2.49%   51.2k       3   1.2 TFLOP  1m 02s  succeeded" in table[1]
     best = growres("results", "--format", "json").json[0]
     assert (best["val_error"], best["num_params"], best["train_flops"]) == (0.0209, 51_234, 1_234_567_890_123)
     first = next(csv.DictReader(io.StringIO(growres("results", "--format", "csv").out)))
@@ -94,7 +94,7 @@ def test_markdown_rows_all_have_the_columns_of_the_heading(growres, experiment):
 def test_show_tells_result_growth_steps_and_architecture(growres, experiment):
     answer = growres("show", "latest-1")
     assert "architecture   preact_resnet, blocks 2 1, widths 16 32, block basic" in answer.out
-    assert "zero_branch       8.00%       2.09%  accepted   0.05M" in answer.out
+    assert "zero_branch       8.00%       2.09%  accepted   51.2k" in answer.out
     assert "zero_branch       2.09%       9.00%  rejected" in answer.out
     assert "checkpoint  x/checkpoint.pt  120.6 KiB" in answer.out
 

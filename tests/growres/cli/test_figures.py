@@ -12,7 +12,7 @@ from growres.cli import figures
         (figures.percent, 1.0, "100.00%"),
         (figures.count, 950, "950"),
         (figures.count, 12_345, "12.3k"),
-        (figures.count, 50_000, "0.05M"),
+        (figures.count, 269_722, "269.7k"),
         (figures.count, 60_965_224, "60.97M"),
         (figures.count, 1_234_567_890, "1.23B"),
         (figures.whole, 12_345.6, "12,346"),

@@ -42,7 +42,7 @@ def test_elsewhere_than_on_a_terminal_each_decision_is_one_plain_line(grown_tria
         "k3f9xa-1 simons, seed 0: started on laptop (cpu)",
         "k3f9xa-1 simons, seed 0: step 1 accepted, block 1 in stage 0, val error 8.00% -> 2.09% (a drop)",
         "k3f9xa-1 simons, seed 0: step 2 rejected, block 1 in stage 0, val error 2.09% -> 9.00% (no drop)",
-        "k3f9xa-1 simons, seed 0: finished, val error 2.09%, test error 2.49%, 3 blocks, 0.05M parameters, 1m 02s",
+        "k3f9xa-1 simons, seed 0: finished, val error 2.09%, test error 2.49%, 3 blocks, 51.2k parameters, 1m 02s",
         "k3f9xa-2 lenet5, seed 1: failed: no \\x1b[2J memory",
         "one note",
     ]
