@@ -21,6 +21,7 @@ from growres.errors import ConfigError, GrowresError
 from growres.home import growres_home
 from growres.store import ExperimentRow, NewExperiment, NewTrial, Recorder, Status, Store, TrialRow
 from jobs.inline import run_inline
+from jobs.interruption import second_interrupt_exits
 from jobs.progress import Progress, Silence
 from jobs.provenance import provenance
 from jobs.recording import Recording
@@ -149,7 +150,7 @@ def _run(
         recording = Recording(recorder, progress, {trial.id: trial.attempt for trial in trials})
         store.set_experiment_status(experiment.id, "running")
         try:
-            with _backend(backend, address, home) as dashboard_url:
+            with second_interrupt_exits(), _backend(backend, address, home) as dashboard_url:
                 progress.started(
                     experiment.id,
                     experiment.name,
@@ -159,6 +160,9 @@ def _run(
                 _drive(backend, [_task(trial, folder, home) for trial in trials], recording, experiment, folder)
         except KeyboardInterrupt:
             progress.note("interrupted: what every trial has done up to its last event is kept")
+        except GrowresError:
+            progress.note(f"{experiment.name} is stored; once the cause is gone: growres resume {experiment.id}")
+            raise
         finally:
             recording.interrupt_open_attempts("the driver ended")
             recorder.flush()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from growres.errors import GrowthError
 from growres.events import EpochFinished, GrowthStepDecided, ProcedureEvent, TrialFinished
@@ -181,6 +183,14 @@ def test_a_candidate_that_diverges_is_rejected_and_growth_goes_on(growth_trial, 
     after = snapshot(wild)
     assert all(torch.equal(after[key], before[key]) for key in before)
     assert isinstance(events[-1], TrialFinished) and events[-1].val_error == events[0].val_error
+
+
+def test_compiled_blocks_grow_as_eager_ones_do(growth_trial, make_context, monkeypatch) -> None:
+    # Dynamo's capture without the code generator, whose kernels round otherwise and take a minute to build.
+    monkeypatch.setattr(nn.Module, "compile", functools.partialmethod(nn.Module.compile, backend="eager"))
+    eager, compiled = (growth_trial(training={"compile": compile}) for compile in ("never", "block"))
+    expected = [science(event) for event in Growth(eager, make_context(eager)).run()]
+    assert [science(event) for event in Growth(compiled, make_context(compiled)).run()] == expected
 
 
 def test_an_initialiser_that_breaks_its_promise_is_found_out(growth_trial, make_context, monkeypatch) -> None:

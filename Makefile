@@ -1,0 +1,44 @@
+# make demo    a residual network grows on real images, next to its baselines, in about two minutes
+# make test    the whole test suite
+# make check   what CI runs: ruff, mypy, the test suite
+# make bench   the benchmarks: a table, and bench.json
+# Each makes .venv and installs growres into it first, where that has not been done.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Debian and Ubuntu ship Python without the part that makes virtual environments.
+INSTALL_VENV = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	apt-get update -qq && apt-get install -y -qq python3-venv; }
+
+.PHONY: demo test check lint bench clean
+
+demo: $(INSTALLED)
+	@GROWRES_HOME=.demo $(BIN)/growres submit jobs/presets/digits.yaml
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q
+
+check: lint test
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python -m tests.bench --output bench.json
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "growres needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(INSTALL_VENV) || \
+		{ echo "Python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache build dist bench.json
