@@ -1,0 +1,51 @@
+"""How many epoch rows a second the recorder puts into SQLite."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from growres.store import Recorder
+from tests.bench.measuring import Row
+from tests.bench.stored import STARTED, epochs, new_store, num_epoch_rows
+
+_NUM_ROWS = 20_000
+_NUM_TRIALS = 20
+
+
+def run(quick: bool) -> list[Row]:
+    """Wall time from the first event, given to Recorder.record as a driver does, until the last row is in SQLite."""
+    rates = [_rows_per_s() for _ in range(1 if quick else 3)]
+    return [
+        Row(
+            name="recorder",
+            compares=f"{_NUM_ROWS:,} epoch rows of {_NUM_TRIALS} trials into SQLite",
+            figure=statistics.median(rates),
+            figure_unit="rows/s",
+            ours=statistics.median(rates),
+            unit="rows/s",
+            samples={"rows/s": rates},
+        )
+    ]
+
+
+def _rows_per_s() -> float:
+    with TemporaryDirectory() as folder:
+        url, trial_ids = new_store(Path(folder), _NUM_TRIALS)
+        events = list(itertools.islice(epochs(), _NUM_ROWS // _NUM_TRIALS))
+        with closing(Recorder(url, Path(folder) / "spool.jsonl")) as recorder:
+            for trial_id in trial_ids:
+                recorder.record(trial_id, 1, STARTED)
+            started = time.perf_counter()
+            for event in events:
+                for trial_id in trial_ids:
+                    recorder.record(trial_id, 1, event)
+            recorder.flush()
+            elapsed_s = time.perf_counter() - started
+            assert not recorder.degraded
+        assert num_epoch_rows(url, trial_ids) == _NUM_ROWS
+        return _NUM_ROWS / elapsed_s
