@@ -83,7 +83,7 @@ class TrialFinished:
     train_flops: int
     epochs: int
     wall_s: float
-    """Time spent in this procedure, over all attempts."""
+    """Seconds of training, validating and deciding, rejected proposals included; what a kill threw away is not."""
     reason: str
     """Why the procedure ended, as in 'trained 20 epochs' or 'patience: 3 proposals in a row were rejected'."""
     architecture: dict[str, Any]

@@ -12,12 +12,15 @@ from types import FrameType
 
 EXIT_INTERRUPTED = 130
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextmanager
 def second_interrupt_exits() -> Iterator[None]:
     """The first Ctrl-C inside raises KeyboardInterrupt, as ever; a second one ends the process at once.
 
-    Shutting Ray down takes seconds in which Python's own handler is not always heard. Nothing is lost: every event's
+    A SIGTERM, which is how service managers and batch systems end a process, counts as a Ctrl-C. Shutting Ray down
+    takes seconds in which Python's own handler is not always heard. Nothing is lost by ending at once: every event's
     checkpoint is on the disk, and a resume takes up trials that are still called running. Only the main thread can do
     this; elsewhere it does nothing.
     """
@@ -26,7 +29,8 @@ def second_interrupt_exits() -> Iterator[None]:
         return
 
     def first(signal_number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, second)
+        for number in _SIGNALS:
+            signal.signal(number, second)
         raise KeyboardInterrupt
 
     def second(signal_number: int, frame: FrameType | None) -> None:
@@ -35,8 +39,9 @@ def second_interrupt_exits() -> Iterator[None]:
         sys.stderr.flush()
         os._exit(EXIT_INTERRUPTED)
 
-    before = signal.signal(signal.SIGINT, first)
+    before = {number: signal.signal(number, first) for number in _SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import filelock
 from pydantic import BaseModel, ConfigDict
 
 import zoo
@@ -20,6 +19,7 @@ from growres.data.loading import load_images, pin_source
 from growres.errors import ConfigError, GrowresError
 from growres.home import growres_home
 from growres.store import ExperimentRow, NewExperiment, NewTrial, Recorder, Status, Store, TrialRow
+from jobs.driver_lock import only_driver
 from jobs.inline import run_inline
 from jobs.interruption import second_interrupt_exits
 from jobs.progress import Progress, Silence
@@ -65,11 +65,11 @@ def submit(
     progress = progress or Silence()
     loaded = load_experiment(spec, overrides)
     experiment = _with_pinned_data(loaded.experiment)
-    progress.note(f"preparing the images of {experiment.dataset.path or experiment.dataset.source}")
-    images = load_images(experiment.dataset, growres_home())
-    check_models(experiment, images)
     device = describe_device(choose_device(experiment.resources))
-    with Store.open() as store:
+    with Store.open() as store:  # before the images, which may take long: a database that is away is said at once
+        progress.note(f"preparing the images of {experiment.dataset.path or experiment.dataset.source}")
+        images = load_images(experiment.dataset, growres_home())
+        check_models(experiment, images)
         experiment_id = store.add_experiment(
             NewExperiment(
                 name=experiment.name,
@@ -145,8 +145,11 @@ def _run(
     home = growres_home()
     folder = home / "runs" / experiment.id
     dashboard_url = None
-    with _only_driver(folder, experiment), closing(Recorder(None, folder / "spool.jsonl")) as recorder:
+    with only_driver(folder, experiment.id), closing(Recorder(None, folder / "spool.jsonl")) as recorder:
         trials = [trial for trial in store.trials(experiment.id) if trial.status in statuses]
+        if not trials:
+            progress.note("nothing is left to run; failed trials are tried again with --failed")
+            return _outcome(store, experiment.id, None)
         recording = Recording(recorder, progress, {trial.id: trial.attempt for trial in trials})
         store.set_experiment_status(experiment.id, "running")
         try:
@@ -199,25 +202,6 @@ def _backend(backend: Backend, address: str | None, home: Path) -> AbstractConte
     from jobs.cluster import ray_session  # Ray takes seconds to import, and inline does without it
 
     return ray_session(address, home)
-
-
-@contextmanager
-def _only_driver(folder: Path, experiment: ExperimentRow) -> Iterator[None]:
-    """The experiment is this driver's alone inside.
-
-    Raises:
-        GrowresError: if another process on this machine is running it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / "driver.lock", blocking=False)
-    try:
-        with lock:
-            yield
-    except filelock.Timeout as error:
-        raise GrowresError(
-            f"Experiment {experiment.id} ({experiment.name}) is being run by another process. "
-            f"Watch it with: growres status {experiment.id} --watch"
-        ) from error
 
 
 def _new_trial(trial: TrialConfig) -> NewTrial:

@@ -15,6 +15,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from growres import events
 from growres.config.experiment import AshaConfig, ResourcesConfig
+from growres.errors import ClusterError
 from growres.events import AttemptEnded, EpochFinished, Event, GrowthStepDecided, TrialFinished
 from jobs.cluster import check_resources
 from jobs.recording import Recording, describe_error, is_own_fault
@@ -39,7 +40,7 @@ def run_with_tune(
     its last event, unless the fault is its own.
 
     Raises:
-        ClusterError: if not even one trial fits into the cluster.
+        ClusterError: if not even one trial fits into the cluster, or Ray itself fails.
         KeyboardInterrupt: at once; open attempts are recorded as interrupted.
     """
     check_resources(resources)
@@ -67,8 +68,10 @@ def run_with_tune(
     except KeyboardInterrupt:
         recording.interrupt_open_attempts("interrupted by the user")
         raise
-    except ray.exceptions.RayError as error:
-        recording.interrupt_open_attempts(f"Ray failed: {type(error).__name__}: {error}")
+    except (ray.exceptions.RayError, tune.TuneError) as error:
+        reason = f"Ray failed: {type(error).__name__}: {error}"
+        recording.interrupt_open_attempts(reason)
+        raise ClusterError(f"{reason}. What every trial has done up to its last event is kept.") from error
 
 
 def run_trial(config: dict[str, Any]) -> None:

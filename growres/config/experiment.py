@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    model_validator,
+)
 from pydantic import PositiveInt as PositiveInt
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -250,16 +259,28 @@ AcceptConfig = Annotated[ErrorDropConfig, Field()]
 
 
 class StopConfig(Frozen):
-    """The first of these that holds ends the growth. At least one is needed."""
+    """The first of these that holds ends the growth. At least one is needed.
+
+    Blocks and errors alone need never be reached, so that a patience of 3 holds where neither `patience` nor
+    `max_epochs` is set.
+    """
 
     target_error: Fraction | None = None
     """The validation error that is good enough."""
     patience: PositiveInt | None = None
-    """Proposals rejected in a row."""
+    """Proposals rejected in a row. By default 3, or without limit where `max_epochs` is set."""
     max_blocks: PositiveInt | None = None
     """Residual blocks in the network, those it started with included."""
     max_epochs: PositiveInt | None = None
     """Epochs trained in all, rejected proposals and control arms included; a step that would pass it is not begun."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _let_it_end(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not any(value is not None for value in values.values()):
+            return values
+        ends = any(values.get(key) is not None for key in ("patience", "max_epochs"))
+        return values if ends else {**values, "patience": 3}
 
 
 class GrowthConfig(Frozen):

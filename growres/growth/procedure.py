@@ -6,10 +6,10 @@ import copy
 import dataclasses
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from growres import events
+from growres.config.expansion import epochs_of_a_step
 from growres.config.experiment import GrowthConfig, TrialConfig
 from growres.errors import GrowthError, NonFiniteLossError
 from growres.events import EpochFinished, GrowthStepDecided, ProcedureEvent
@@ -20,7 +20,7 @@ from growres.growth.placement import Proposal, make_placement
 from growres.growth.selection import make_selection
 from growres.growth.stopping import GrowthProgress, make_stop_rules, reason_to_stop
 from growres.seeding import seeded
-from growres.training.arm import ArmTraining, TrainSelection, train_everything
+from growres.training.arm import ArmTraining, Cost, TrainSelection, train_everything
 from growres.training.context import TrainingContext
 from growres.training.procedure import finish
 from zoo.resnet import ResNet
@@ -32,26 +32,27 @@ _LOGIT_TOLERANCE_ON_CPU = 0.0
 _LOGIT_TOLERANCE_ELSEWHERE = 1e-3
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What was spent on training."""
-
-    epochs: int
-    train_flops: int
-    wall_s: float
-
-
 class GrowthStep:
     """One proposal under way: its arms, trained one after the other from copies of the same parent.
 
     Both arms see the same batches in the same order, and begin with the parent's optimiser state.
     """
 
-    def __init__(self, proposal: Proposal, candidate: ArmTraining, control: ArmTraining | None, logit_change: float):
+    def __init__(
+        self,
+        proposal: Proposal,
+        candidate: ArmTraining,
+        control: ArmTraining | None,
+        *,
+        logit_change: float,
+        begin_s: float,
+    ) -> None:
         self.proposal = proposal
         self.candidate = candidate
         self.control = control
         self.logit_change = logit_change
+        self.begin_s = begin_s
+        """What copying, appending and checking took."""
 
     @property
     def arms(self) -> tuple[ArmTraining, ...]:
@@ -73,6 +74,7 @@ class GrowthStep:
             "stage": self.proposal.stage,
             "block": self.proposal.block,
             "logit_change": self.logit_change,
+            "begin_s": self.begin_s,
             "candidate": self.candidate.state_dict(),
             "control": None if self.control is None else self.control.state_dict(),
         }
@@ -114,16 +116,13 @@ class Growth:
         """
         if self._seed_cost is None:
             yield from self._current.run()  # step 1: a shallow network, end to end
-            self._seed_cost = Cost(self._current.epochs_done, self._current.train_flops, self._current.wall_s)
+            self._seed_cost = self._current.cost
         while (reason := self._reason_to_stop()) is None:  # step 3: until nothing is left to gain
             if self._step is None:
                 self._step = self._begin_step()  # step 2: the same weights, one block more
             yield from self._step.run()
             yield self._decide(self._step)
-        spent = self._spent()
-        yield finish(
-            self._current, epochs=spent.epochs, train_flops=spent.train_flops, wall_s=spent.wall_s, reason=reason
-        )
+        yield finish(self._current, self._spent(), reason=reason)
 
     def _reason_to_stop(self) -> str | None:
         assert self._current.validation is not None, "the seed network is trained by now"
@@ -131,7 +130,7 @@ class Growth:
             val_error=self._current.validation.error,
             num_blocks=self.network.num_blocks,
             epochs_trained=self._spent().epochs,
-            epochs_of_next_step=self._config.epochs_per_step * (2 if self._config.control else 1),
+            epochs_of_next_step=epochs_of_a_step(self._config),
             history=self._history,
         )
         return reason_to_stop(self._stop_rules, progress)
@@ -139,13 +138,11 @@ class Growth:
     def _spent(self) -> Cost:
         """On the seed network and every decided step, rejected proposals and control arms included."""
         assert self._seed_cost is not None, "the seed network is trained by now"
-        return Cost(
-            epochs=self._seed_cost.epochs + sum(step.epochs for step in self._history),
-            train_flops=self._seed_cost.train_flops + sum(step.train_flops for step in self._history),
-            wall_s=self._seed_cost.wall_s + sum(step.wall_s for step in self._history),
-        )
+        steps = (Cost(epochs=step.epochs, train_flops=step.train_flops, wall_s=step.wall_s) for step in self._history)
+        return sum(steps, start=self._seed_cost)
 
     def _begin_step(self) -> GrowthStep:
+        started = time.perf_counter()
         parent = self.network
         proposal = self._placement.propose(parent.architecture["blocks"], self._history)
         with seeded("block", self._context.seed, len(self._history) + 1):
@@ -158,7 +155,8 @@ class Growth:
         for arm in (candidate, control):
             if arm is not None:
                 arm.take_optimizer_state(self._current)
-        return GrowthStep(proposal, candidate, control, logit_change)
+        begin_s = time.perf_counter() - started
+        return GrowthStep(proposal, candidate, control, logit_change=logit_change, begin_s=begin_s)
 
     def _check_function(self, parent: ResNet, grown: ResNet, proposal: Proposal) -> float:
         images, _ = next(iter(self._context.data.eval_batches("validation", batch_size=_NUM_IMAGES_TO_CHECK_LOGITS)))
@@ -186,7 +184,7 @@ class Growth:
         if judgement.verdict == "accepted":
             self._current, self._train_error = candidate, train_error_candidate
         self._step = None
-        measuring_s = time.perf_counter() - started
+        cost = sum((arm.cost for arm in step.arms), start=Cost(wall_s=step.begin_s + time.perf_counter() - started))
         decided = GrowthStepDecided(
             step=len(self._history) + 1,
             stage=step.proposal.stage,
@@ -202,9 +200,9 @@ class Growth:
             reason=judgement.reason,
             num_params_before=parent.num_params,
             num_params_after=candidate.num_params,
-            epochs=sum(arm.epochs_done for arm in step.arms),
-            train_flops=sum(arm.train_flops for arm in step.arms),
-            wall_s=sum(arm.wall_s for arm in step.arms) + measuring_s,
+            epochs=cost.epochs,
+            train_flops=cost.train_flops,
+            wall_s=cost.wall_s,
             max_logit_change=step.logit_change,
         )
         self._history.append(decided)
@@ -265,7 +263,7 @@ class Growth:
         if state["control"] is not None:
             control = self._arm_of_step("control", self._build(state["control"]), train_everything)
             control.load_state_dict(state["control"])
-        return GrowthStep(proposal, candidate, control, state["logit_change"])
+        return GrowthStep(proposal, candidate, control, logit_change=state["logit_change"], begin_s=state["begin_s"])
 
     def _build(self, state: dict[str, Any]) -> ResNet:
         return growing_network(self._context.build(state["architecture"]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -16,9 +18,26 @@ from growres.events import EpochFinished
 from growres.seeding import stream_seed
 from growres.training.context import TrainingContext
 from growres.training.flops import train_flops_per_image
-from growres.training.loop import Measurement, evaluate, train_epoch
+from growres.training.loop import HOW_TO_CALM_DOWN, Measurement, evaluate, train_epoch
 from growres.training.optimizers import load_state_by_name, make_optimizer, state_by_name
 from growres.training.schedules import Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What training took, diverged epochs included."""
+
+    epochs: int = 0
+    train_flops: int = 0
+    wall_s: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            epochs=self.epochs + other.epochs,
+            train_flops=self.train_flops + other.train_flops,
+            wall_s=self.wall_s + other.wall_s,
+        )
+
 
 TrainSelection = Callable[[nn.Module, int], None]
 """Sets, before epoch 1, 2, ... of an arm, which parameters learn and which modules are in training mode."""
@@ -62,8 +81,7 @@ class ArmTraining:
         self.growth_step = growth_step
         self.arm: events.Arm = arm
         self.epochs_done = 0
-        self.train_flops = 0
-        self.wall_s = 0.0
+        self.cost = Cost()
         self.validation: Measurement | None = None
         self.diverged: str | None = None
         self._first_data_epoch = first_data_epoch
@@ -108,14 +126,16 @@ class ArmTraining:
         epoch = self.epochs_done + 1
         self._select(self.network, epoch)
         flops_per_image = train_flops_per_image(self.network, self.architecture, self.context.image_shape)
+        train_flops = flops_per_image * self.context.data.num_train
         training_started = time.perf_counter()
-        training = self._train_epoch()
-        training_s = time.perf_counter() - training_started
-        validation = self.measure("validation")
-        epoch_s = time.perf_counter() - started
+        try:
+            training = self._train_epoch()
+            training_s = time.perf_counter() - training_started
+            validation = self._validate()
+        finally:  # an epoch that diverged was trained too
+            epoch_s = time.perf_counter() - started
+            self.cost += Cost(epochs=1, train_flops=train_flops, wall_s=epoch_s)
         self.epochs_done = epoch
-        self.train_flops += flops_per_image * training.num_images
-        self.wall_s += epoch_s
         self.validation = validation
         return EpochFinished(
             growth_step=self.growth_step,
@@ -126,10 +146,21 @@ class ArmTraining:
             val_loss=validation.loss,
             val_error=validation.error,
             lr=self._schedule.lr(epoch * self._schedule.steps_per_epoch - 1),
-            train_flops=flops_per_image * training.num_images,
+            train_flops=train_flops,
             images_per_s=training.num_images / training_s,
             epoch_s=epoch_s,
         )
+
+    def _validate(self) -> Measurement:
+        """After the epoch's last update, whose effect no training loss has shown yet."""
+        validation = self.measure("validation")
+        if not math.isfinite(validation.loss):
+            step = (self.epochs_done + 1) * self._schedule.steps_per_epoch
+            raise NonFiniteLossError(
+                f"The validation loss became {validation.loss} after step {step}, where the learning rate was "
+                f"{self._schedule.lr(step - 1):.4g}. {HOW_TO_CALM_DOWN}"
+            )
+        return validation
 
     def _train_epoch(self) -> Measurement:
         context = self.context
@@ -154,8 +185,7 @@ class ArmTraining:
             "weights": self.network.state_dict(),
             "optimizer": state_by_name(self._optimizer, self.network),
             "epochs_done": self.epochs_done,
-            "train_flops": self.train_flops,
-            "wall_s": self.wall_s,
+            "cost": dataclasses.asdict(self.cost),
             "validation": None if self.validation is None else dataclasses.asdict(self.validation),
             "diverged": self.diverged,
         }
@@ -166,7 +196,6 @@ class ArmTraining:
         self.network.load_state_dict(state["weights"])
         load_state_by_name(self._optimizer, self.network, state["optimizer"])
         self.epochs_done = state["epochs_done"]
-        self.train_flops = state["train_flops"]
-        self.wall_s = state["wall_s"]
+        self.cost = Cost(**state["cost"])
         self.validation = None if state["validation"] is None else Measurement(**state["validation"])
         self.diverged = state["diverged"]

@@ -16,6 +16,10 @@ from growres.training.precision import Precision
 # Dimension key: N batch, K classes.
 Batches = Iterable[tuple[Tensor, Tensor]]
 
+HOW_TO_CALM_DOWN = (
+    "Lower training.optimizer.lr, lengthen training.schedule.warmup_epochs, or set training.clip_grad_norm."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
@@ -79,8 +83,7 @@ def _measure(
         if not math.isfinite(loss):
             raise NonFiniteLossError(
                 f"The training loss became {loss} at step {first_step + index + 1}, where the learning rate was "
-                f"{lr_of_step(first_step + index):.4g}. Lower training.optimizer.lr, lengthen "
-                f"training.schedule.warmup_epochs, or set training.clip_grad_norm."
+                f"{lr_of_step(first_step + index):.4g}. {HOW_TO_CALM_DOWN}"
             )
     num_images = sum(sizes)
     mean_loss = sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / num_images

@@ -9,7 +9,7 @@ from torch import nn
 
 from growres.config.experiment import TrialConfig
 from growres.events import ProcedureEvent, TrialFinished
-from growres.training.arm import ArmTraining
+from growres.training.arm import ArmTraining, Cost
 from growres.training.context import TrainingContext
 
 
@@ -46,13 +46,7 @@ class EndToEnd:
             NonFiniteLossError: if the loss diverges.
         """
         yield from self._arm.run()
-        yield finish(
-            self._arm,
-            epochs=self._arm.epochs_done,
-            train_flops=self._arm.train_flops,
-            wall_s=self._arm.wall_s,
-            reason=f"trained {self._arm.epochs_done} epochs",
-        )
+        yield finish(self._arm, self._arm.cost, reason=f"trained {self._arm.epochs_done} epochs")
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest depends on."""
@@ -63,17 +57,21 @@ class EndToEnd:
         self._arm.load_state_dict(state["arm"])
 
 
-def finish(arm: ArmTraining, *, epochs: int, train_flops: int, wall_s: float, reason: str) -> TrialFinished:
-    """The result of a trial whose final network is this arm's. Here, and only here, the test split is looked at."""
+def finish(arm: ArmTraining, cost: Cost, *, reason: str) -> TrialFinished:
+    """The result of a trial whose final network is this arm's. Here, and only here, the test split is looked at.
+
+    Args:
+        cost: of the whole trial, what was rejected included.
+    """
     assert arm.validation is not None, "a trial trains at least one epoch"
     return TrialFinished(
         val_error=arm.validation.error,
         test_error=arm.measure("test").error,
         num_params=arm.num_params,
         num_blocks=_num_blocks(arm.network),
-        train_flops=train_flops,
-        epochs=epochs,
-        wall_s=wall_s,
+        train_flops=cost.train_flops,
+        epochs=cost.epochs,
+        wall_s=cost.wall_s,
         reason=reason,
         architecture=arm.architecture,
     )

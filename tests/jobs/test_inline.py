@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -98,6 +97,27 @@ def test_resume_leaves_finished_trials_alone(write_spec: SpecWriter) -> None:
     assert science(outcome.experiment_id) == before
 
 
+def test_resuming_what_is_finished_starts_nothing_and_changes_nothing(write_spec: SpecWriter) -> None:
+    outcome = submit(write_spec({"fixed": FIXED}), backend="inline")
+    with Store.open() as store:
+        before = store.find_experiment(outcome.experiment_id)
+        witness = Witness()
+        again = resume(outcome.experiment_id, backend="local", progress=witness)  # would take Ray seconds to start
+        assert store.find_experiment(outcome.experiment_id) == before
+    assert again.status == "succeeded" and again.dashboard_url is None
+    assert any("nothing is left to run" in note for note in witness.notes)
+
+
+def test_a_sigterm_is_an_interruption(write_spec: SpecWriter) -> None:
+    def terminate(trial_id: str, event: object) -> None:
+        if isinstance(event, EpochFinished):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    outcome = submit(write_spec({"fixed": FIXED}), backend="inline", progress=Witness(terminate))
+    assert outcome.status == "interrupted"
+    assert resume(outcome.experiment_id, backend="inline").status == "succeeded"
+
+
 def test_one_failing_trial_leaves_the_others_alone_and_is_not_tried_in_vain(write_spec: SpecWriter) -> None:
     outcome = submit(write_spec({"diverging": DIVERGING, "fixed": FIXED}), backend="inline")
     assert (outcome.status, outcome.num_succeeded, outcome.num_failed) == ("failed", 1, 1)
@@ -184,13 +204,14 @@ def test_a_second_driver_of_the_same_experiment_is_refused(write_spec: SpecWrite
     assert len(refusals) == 1
 
 
-def test_nothing_is_stored_of_an_experiment_that_cannot_begin(write_spec: SpecWriter, home: Path) -> None:
+def test_nothing_is_stored_of_an_experiment_that_cannot_begin(write_spec: SpecWriter) -> None:
     with pytest.raises(ConfigError, match=r"variants\.deep\.model"):
         # Eight stages halve an 8x8 image more often than it can be.
         deep = {"procedure": "end_to_end", "model": {"name": "resnet", "blocks": [1] * 8, "widths": [2] * 8}}
         submit(write_spec({"deep": {**deep, "training": {"epochs": 1}}}), backend="inline")
     with pytest.raises(ConfigError, match="gpus_per_trial"):
         submit(write_spec({"fixed": FIXED}, resources={"gpus_per_trial": 1}), backend="inline")
-    assert not (home / "growres.db").exists()
+    with Store.open() as store:
+        assert store.experiments() == []
     with pytest.raises(NotFoundError):
         resume("latest", backend="inline")

@@ -92,6 +92,13 @@ def test_a_step_that_would_pass_the_budget_is_not_begun() -> None:
     assert "4 of 24 epochs are left, and a step takes 5" in str(stop_reason({"max_epochs": 24}, []))
 
 
+def test_a_growth_that_nothing_else_is_sure_to_end_has_a_patience_of_3() -> None:
+    assert StopConfig.model_validate({"max_blocks": 4}).patience == 3
+    assert StopConfig.model_validate({"target_error": 0.1, "patience": None}).patience == 3
+    assert StopConfig.model_validate({"max_epochs": 40}).patience is None
+    assert StopConfig.model_validate({"max_blocks": 4, "patience": 7}).patience == 7
+
+
 def test_max_blocks_counts_the_first_ones_too() -> None:
     assert stop_reason({"max_blocks": 5}, []) is None
     assert "has 4 blocks" in str(stop_reason({"max_blocks": 4}, []))

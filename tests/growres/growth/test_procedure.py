@@ -193,6 +193,22 @@ def test_compiled_blocks_grow_as_eager_ones_do(growth_trial, make_context, monke
     assert [science(event) for event in Growth(compiled, make_context(compiled)).run()] == expected
 
 
+def test_epochs_that_diverged_are_paid_for_and_exhaust_the_budget(growth_trial, make_context) -> None:
+    trial = growth_trial(
+        training={"optimizer": {"name": "sgd", "lr": 1e38}, "schedule": {"name": "constant"}},
+        growth={"seed_epochs": 1, "epochs_per_step": 2, "control": False, "stop": {"max_epochs": 5}},
+    )
+    context = make_context(trial)
+    calm = context.config.model_copy(update={"optimizer": context.config.optimizer.model_copy(update={"lr": 0.01})})
+    seed = Growth(trial, dataclasses.replace(context, config=calm))
+    next(seed.run())
+    wild = Growth(trial, context)
+    wild.load_state_dict(through_a_file(seed.state_dict()))
+    *steps, finished = wild.run()
+    assert all(step.epochs == 1 and step.train_flops > 0 and step.wall_s > 0 for step in steps_of(steps))
+    assert isinstance(finished, TrialFinished) and finished.epochs == 1 + len(steps) == 4
+
+
 def test_an_initialiser_that_breaks_its_promise_is_found_out(growth_trial, make_context, monkeypatch) -> None:
     from growres.growth.initialisers import ZeroBranch
 

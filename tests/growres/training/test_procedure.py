@@ -81,6 +81,21 @@ def test_a_diverging_trial_stops_with_the_step_and_the_learning_rate(make_trial,
         list(EndToEnd(trial, make_context(trial)).run())
 
 
+def test_a_last_update_that_ruins_the_network_is_noticed_before_it_counts_as_a_result(make_trial, make_context) -> None:
+    # One step: its loss is taken before the update, so that only the validation loss can tell.
+    trial = make_trial(
+        training={
+            "epochs": 1,
+            "batch_size": 192,
+            "optimizer": {"name": "sgd", "lr": 1e37},
+            "schedule": {"name": "constant"},
+        },
+        model={"name": "plain8"},
+    )
+    with pytest.raises(NonFiniteLossError, match=r"validation loss became nan after step 1, .* was 1e\+37"):
+        list(EndToEnd(trial, make_context(trial)).run())
+
+
 def test_the_test_split_is_not_looked_at_before_the_end(make_trial, make_context, images) -> None:
     trial = make_trial()
     sealed = dataclasses.replace(images, test=None)
