@@ -15,7 +15,7 @@ from growres.data.images import ImageData
 _PACKAGES = ("torch", "ray", "numpy", "sqlalchemy", "datasets", "pydantic", "scikit-learn")
 
 
-def provenance(images: ImageData, device: str) -> dict[str, Any]:
+def provenance(images: ImageData, device: str | None) -> dict[str, Any]:
     """What an experiment keeps beside its file, as plain data."""
     return {
         "host": socket.gethostname(),

@@ -11,12 +11,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-import zoo
 from growres.config.experiment import AshaConfig, Experiment, ResourcesConfig, TrialConfig
 from growres.config.loading import load_experiment
-from growres.data.images import ImageData
 from growres.data.loading import load_images, pin_source
-from growres.errors import ConfigError, GrowresError
+from growres.errors import GrowresError
 from growres.home import growres_home
 from growres.store import ExperimentRow, NewExperiment, NewTrial, Recorder, Status, Store, TrialRow
 from jobs.driver_lock import only_driver
@@ -65,11 +63,11 @@ def submit(
     progress = progress or Silence()
     loaded = load_experiment(spec, overrides)
     experiment = _with_pinned_data(loaded.experiment)
-    device = describe_device(choose_device(experiment.resources))
+    device = _device_here(experiment, backend, address)
     with Store.open() as store:  # before the images, which may take long: a database that is away is said at once
         progress.note(f"preparing the images of {experiment.dataset.path or experiment.dataset.source}")
         images = load_images(experiment.dataset, growres_home())
-        check_models(experiment, images)
+        loaded.check_models(num_classes=images.num_classes, in_channels=images.channels, image_size=images.image_size)
         experiment_id = store.add_experiment(
             NewExperiment(
                 name=experiment.name,
@@ -101,27 +99,6 @@ def resume(
     statuses: tuple[Status, ...] = (*_UNFINISHED, "failed") if failed else _UNFINISHED
     with Store.open() as store:
         return _run(store, store.find_experiment(reference), statuses, backend, address, progress or Silence())
-
-
-def check_models(experiment: Experiment, images: ImageData) -> None:
-    """Returns if every model can be made for these images.
-
-    Raises:
-        ConfigError: naming the variants whose models cannot, all of them. (Reading the file could not know the images.)
-    """
-    problems = {
-        f"variants.{trial.variant}.model: {problem}": None
-        for trial in experiment.trials
-        for problem in zoo.check(
-            trial.model.name,
-            trial.model.kwargs,
-            num_classes=images.num_classes,
-            in_channels=images.channels,
-            image_size=images.image_size,
-        )
-    }
-    if problems:
-        raise ConfigError("\n".join(problems))
 
 
 class RunSettings(BaseModel):
@@ -212,6 +189,13 @@ def _new_trial(trial: TrialConfig) -> NewTrial:
         model=trial.model.name,
         config=trial.model_dump(mode="json"),
     )
+
+
+def _device_here(experiment: Experiment, backend: Backend, address: str | None) -> str | None:
+    """What the trials will run on, checked to be there; None where a running Ray, which may be elsewhere, decides."""
+    if backend == "local" and address not in (None, "local"):
+        return None
+    return describe_device(choose_device(experiment.resources))
 
 
 def _task(trial: TrialRow, folder: Path, home: Path) -> TrialTask:

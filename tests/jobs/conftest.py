@@ -11,8 +11,8 @@ import yaml
 
 from growres.events import Event
 from growres.store import Store
+from tests.replaying import TIMES
 
-TIMES = {"epoch_s", "wall_s", "images_per_s"}
 MOMENTS = {"created_at", "started_at", "ended_at", "updated_at", "written_at"}
 IDS = {"id", "trial_id", "experiment_id"}
 

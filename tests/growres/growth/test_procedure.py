@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 from itertools import pairwise
 from typing import Any
 
@@ -13,21 +12,9 @@ from torch import nn
 from growres.errors import GrowthError
 from growres.events import EpochFinished, GrowthStepDecided, ProcedureEvent, TrialFinished
 from growres.growth.procedure import Growth
+from tests.replaying import science, through_a_file
 
-TIMES = ("epoch_s", "wall_s", "images_per_s")
 KINDS = [(name, block) for name in ("resnet", "preact_resnet") for block in ("basic", "bottleneck")]
-
-
-def science(event: ProcedureEvent) -> dict[str, Any]:
-    return {key: value for key, value in dataclasses.asdict(event).items() if key not in TIMES}
-
-
-def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
-    loaded: dict[str, Any] = torch.load(buffer, weights_only=True)
-    return loaded
 
 
 def steps_of(events: list[ProcedureEvent]) -> list[GrowthStepDecided]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from typing import Any
 
 import pytest
@@ -9,23 +8,9 @@ import torch
 
 import zoo
 from growres.errors import NonFiniteLossError
-from growres.events import EpochFinished, ProcedureEvent, TrialFinished
+from growres.events import EpochFinished, TrialFinished
 from growres.training.procedure import EndToEnd
-
-TIMES = ("epoch_s", "wall_s", "images_per_s")
-
-
-def science(event: ProcedureEvent) -> dict[str, Any]:
-    """The event without what a clock measured."""
-    return {key: value for key, value in dataclasses.asdict(event).items() if key not in TIMES}
-
-
-def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
-    loaded: dict[str, Any] = torch.load(buffer, weights_only=True)
-    return loaded
+from tests.replaying import science, through_a_file
 
 
 def test_the_events_are_the_epochs_and_then_the_result(make_trial, make_context) -> None:
