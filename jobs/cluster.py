@@ -97,6 +97,8 @@ def _settings(address: str | None, home: Path) -> dict[str, str]:
     }
     if address in (None, LOCAL):
         settings |= ALLOCATOR_ENVIRONMENT
+        # Ray's switch for systems whose firewalls ask: every one of its ports is then on 127.0.0.1, the metrics too.
+        settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         if "ray" not in sys.modules:  # otherwise too late to say so, and Ray's own default is the same
             settings["RAY_AUTH_MODE"] = "token"
         if "RAY_AUTH_TOKEN" not in os.environ:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -114,6 +115,7 @@ def test_ctrl_c_ends_a_run_within_15_s_and_resume_completes_it(write_spec: SpecW
         env=environment,
     )
     _wait_for_growth_step("endless", run)
+    assert _listening_addresses(_descendants(run.pid)) == {"127.0.0.1"}
     started = time.monotonic()
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=60)
@@ -130,6 +132,38 @@ def test_ctrl_c_ends_a_run_within_15_s_and_resume_completes_it(write_spec: SpecW
     rows = science(outcome.experiment_id)
     short = undisturbed["grown, seed 0"][2:]
     assert [row for row in short if "arm" in row][:6] == [row for row in rows["grown, seed 0"] if "arm" in row][:6]
+
+
+def _descendants(pid: int) -> set[int]:
+    """The process and all that it has started, as Linux's /proc tells it."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found, waiting = set(), [pid]
+    while waiting:
+        found.add(waiting.pop())
+        waiting += [child for parent in found for child in children.get(parent, []) if child not in found]
+    return found
+
+
+def _listening_addresses(pids: set[int]) -> set[str]:
+    """Where these processes wait for TCP connections."""
+    sockets = set()
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                sockets.add(os.readlink(descriptor))
+    addresses = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:  # 0A: listening
+                words = bytes.fromhex(fields[1].partition(":")[0])
+                last = words[-4:][::-1]  # of an IPv6 address the part that holds a mapped IPv4 one
+                addresses.add(".".join(str(byte) for byte in last))
+    return addresses
 
 
 def _wait_for_growth_step(name: str, run: subprocess.Popen[str], timeout_s: float = 90) -> None:
