@@ -24,6 +24,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+EXIT_INTERRUPTED = 130
+"""What a command that Ctrl-C ended leaves with: 128 and the signal's number, as shells have it."""
+
 
 class GrowresError(Exception):
     """What could not be done, the value seen, what is allowed, the next step."""

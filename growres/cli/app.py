@@ -17,10 +17,9 @@ import typer
 
 from growres import __version__
 from growres.cli import data, database, doctor, experiments, specs, submission, zoo
-from growres.errors import ConfigError, GrowresError, GrowresWarning
+from growres.errors import EXIT_INTERRUPTED, ConfigError, GrowresError, GrowresWarning
 
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="growres",

@@ -11,9 +11,9 @@ import typer
 from growres.cli import figures
 from growres.cli.tables import Column, Format, FormatOption, print_facts, print_rows
 from growres.cli.talk import say
+from growres.errors import SchemaMismatchError
 
 EXIT_UNSOUND = 1
-EXIT_OTHER_SCHEMA = 4
 
 app = typer.Typer(help="The database of the results: its schema, its soundness, a copy of it.", no_args_is_help=True)
 
@@ -104,7 +104,7 @@ def check(output: FormatOption = Format.TABLE) -> None:
     if not problems:
         say(f"{address} is sound.")
     elif revision != migration.head_revision():
-        raise typer.Exit(EXIT_OTHER_SCHEMA)
+        raise typer.Exit(SchemaMismatchError.exit_code)
     else:
         raise typer.Exit(EXIT_UNSOUND)
 

@@ -9,14 +9,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from growres import __version__
 from growres.cli import figures
 from growres.cli.tables import Column, Format, FormatOption, print_rows
-from growres.errors import GrowresError
+from growres.errors import ConfigError, GrowresError
+
+if TYPE_CHECKING:
+    from growres.store.database import Address
 
 EXIT_SOMETHING_FAILED = 1
 ENOUGH_DISK_BYTES = 2 * 10**9
@@ -107,8 +110,8 @@ def _home() -> Iterator[Finding]:
 
     try:
         home = growres_home()
-    except OSError as error:
-        yield Finding("GROWRES_HOME", "fail", f"cannot be made: {error}", "set GROWRES_HOME to a folder of yours")
+    except ConfigError as error:
+        yield Finding("GROWRES_HOME", "fail", str(error), "set GROWRES_HOME to a folder of yours")
         return
     if os.access(home, os.W_OK | os.X_OK):
         yield Finding("GROWRES_HOME", "ok", str(home))
@@ -124,22 +127,32 @@ def _home() -> Iterator[Finding]:
 
 def _store() -> Iterator[Finding]:
     from growres.store.database import resolve
-    from growres.store.migration import current_revision, head_revision
 
     try:
         address = resolve(None)
-        if address.is_sqlite and not address.path.exists():
-            yield Finding("store", "ok", f"{address.for_people} is made with the first experiment")
-            return
-        revision = current_revision()
-        if revision == head_revision():
-            yield Finding("store", "ok", f"{address.for_people}, schema {revision}, {_row_counts()}")
-        else:
-            found = f"{address.for_people} has schema {revision or 'none'}; this growres needs {head_revision()}"
-            advice = "growres db upgrade; for a newer schema, install a newer growres"
-            yield Finding("store", "warn" if address.embedded else "fail", found, advice)
+        yield _no_file_yet(address) if address.is_sqlite and not address.path.exists() else _schema(address)
     except GrowresError as error:
-        yield Finding("store", "fail", str(error), "see GROWRES_DATABASE_URL and the server behind it")
+        yield Finding("store", "fail", str(error), "see GROWRES_DATABASE_URL, and the file or server that it names")
+
+
+def _no_file_yet(address: Address) -> Finding:
+    folder = address.path.parent
+    if folder.is_dir():
+        return Finding("store", "ok", f"{address.for_people} is made with the first experiment")
+    advice = "make the folder, or name another file in GROWRES_DATABASE_URL"
+    return Finding("store", "fail", f"{address.for_people}: there is no folder {folder}", advice)
+
+
+def _schema(address: Address) -> Finding:
+    from growres.store.migration import FOR_A_NEWER_SCHEMA, current_revision, head_revision, revisions
+
+    revision = current_revision()
+    if revision == head_revision():
+        return Finding("store", "ok", f"{address.for_people}, schema {revision}, {_row_counts()}")
+    found = f"{address.for_people} has schema {revision or 'none'}; this growres needs {head_revision()}"
+    if revision is not None and revision not in revisions():
+        return Finding("store", "fail", f"{found}, and a newer one made it", FOR_A_NEWER_SCHEMA)
+    return Finding("store", "warn" if address.embedded else "fail", found, "growres db upgrade")
 
 
 def _row_counts() -> str:

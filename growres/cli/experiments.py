@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import math
+import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,8 +54,7 @@ _STATUS_COLUMNS = (
     Column(key="status"),
     figure("epochs"),
     figure("num_blocks", title="blocks"),
-    figure("last_val_error", show=figures.percent),
-    figure("best_val_error", title="best", show=figures.percent),
+    figure("val_error", show=figures.percent),
     Column(key="last_verdict", title="last step", leave_out=3),
     figure("images_per_s", title="images/s", show=figures.whole, leave_out=4),
     Column(key="updated_at", title="updated (UTC)", leave_out=5),
@@ -207,7 +207,9 @@ def _listed(experiment: ExperimentRow) -> dict[str, Any]:
 
 def status(
     experiment: ExperimentArgument = "latest",
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh until the experiment is over.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Refresh until the experiment is over, or not run any more.")
+    ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Show how far an experiment is, trial by trial."""
@@ -219,9 +221,31 @@ def status(
             _watch(store, found)
             return
         rows = store.progress(found.id)
+        is_abandoned = _is_abandoned(store, found)
     if output in (Format.TABLE, Format.MD):
         print(_headline(found), end="\n\n")
     print_rows(rows, _status_columns(rows), output)
+    if is_abandoned:
+        _say_how_to_go_on(found)
+
+
+def _is_abandoned(store: Store, experiment: ExperimentRow) -> bool:
+    """Whether it is called running though its driver on this machine is gone; of another machine nothing is known."""
+    if experiment.status != "running" or experiment.host != socket.gethostname():
+        return False
+    from growres.home import growres_home
+    from jobs.driver_lock import driver_is_gone
+
+    # A driver may have ended properly since the experiment was read.
+    is_gone = driver_is_gone(growres_home() / "runs" / experiment.id)
+    return is_gone and store.find_experiment(experiment.id).status == "running"
+
+
+def _say_how_to_go_on(experiment: ExperimentRow) -> None:
+    say(
+        f"{experiment.name} ({experiment.id}) is not being run: its driver is gone. "
+        f"Go on with: {command()} resume {experiment.id}"
+    )
 
 
 def _status_columns(rows: Sequence[dict[str, Any]]) -> list[Column]:
@@ -244,14 +268,16 @@ def _watch(store: Store, experiment: ExperimentRow) -> None:
             _watch_in_lines(store, experiment)
     except KeyboardInterrupt:
         return
+    if _is_abandoned(store, store.find_experiment(experiment.id)):
+        _say_how_to_go_on(experiment)
 
 
 def _snapshots(store: Store, experiment: ExperimentRow) -> Iterator[tuple[ExperimentRow, list[dict[str, Any]]]]:
-    """The experiment and its trials' progress every so often; the last time when it is over."""
+    """The experiment and its trials' progress every so often; the last time when it is over, or abandoned."""
     while True:
         experiment = store.find_experiment(experiment.id)
         yield experiment, store.progress(experiment.id)
-        if experiment.status not in ("queued", "running"):
+        if experiment.status not in ("queued", "running") or _is_abandoned(store, experiment):
             return
         time.sleep(WATCH_EVERY_S)
 

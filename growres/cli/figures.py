@@ -32,11 +32,6 @@ def percent(fraction: float | None) -> str:
     return ABSENT if fraction is None else f"{100 * fraction:.2f}%"
 
 
-def percent_change(fraction: float | None) -> str:
-    """A difference between two errors, signed: -0.0139 is -1.39%."""
-    return ABSENT if fraction is None else f"{100 * fraction:+.2f}%"
-
-
 def percent_with_spread(mean: float | None, std: float | None) -> str:
     """A mean error with its standard deviation, as in 2.09% +- 0.30; a single trial has no deviation to show."""
     if mean is None or std is None:

@@ -42,6 +42,9 @@ class TrialProgress:
     growth_steps: int = 0
     kept_blocks: int = 0
     val_error: float | None = None
+    """Of the network as accepted so far."""
+    candidate_error: float | None = None
+    """The validation error of the candidate under trial, if there is one."""
     images_per_s: float | None = None
     verdict: str | None = None
 
@@ -63,18 +66,23 @@ class TrialProgress:
             case AttemptStarted():  # it tells everything that earlier attempts did once more
                 self.status = "running"
                 self.epochs = self.growth_steps = self.kept_blocks = 0
+                self.candidate_error = None
             case EpochFinished():
                 self.status = "running"
                 self.epochs += 1
                 self.images_per_s = event.images_per_s
-                if event.arm != "control":
+                if event.arm == "network":
                     self.val_error = event.val_error
+                elif event.arm == "candidate":
+                    self.candidate_error = event.val_error
             case GrowthStepDecided():
                 accepted = event.verdict == "accepted"
                 self.growth_steps += 1
                 self.kept_blocks += accepted
                 self.verdict = event.verdict
-                self.val_error = event.val_error_candidate if accepted else event.val_error_before
+                self.candidate_error = None
+                if accepted:
+                    self.val_error = event.val_error_candidate
             case TrialFinished():
                 self.val_error = event.val_error
             case AttemptEnded():
@@ -207,6 +215,7 @@ _COLUMNS = (
     figure("epochs"),
     figure("blocks", leave_out=1),
     figure("val_error", show=figures.percent),
+    figure("candidate_error", title="candidate", show=figures.percent, leave_out=4),
     figure("images_per_s", title="images/s", show=figures.whole, leave_out=2),
     Column(key="verdict", title="last step", leave_out=3),
 )

@@ -13,13 +13,13 @@ from growres.cli.progress import ProgressView
 from growres.cli.specs import OverridesOption, SpecArgument
 from growres.cli.tables import Format, FormatOption, print_json
 from growres.cli.talk import command, say
+from growres.errors import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from growres.store import Store
     from jobs.submission import Outcome
 
 EXIT_SOME_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 Backend = Literal["inline", "local"]
 BackendOption = Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from growres.cli import figures
 from growres.cli.tables import Column, Format, FormatOption, figure, print_rows
-from growres.errors import NotFoundError, nearest
+from growres.errors import NotFoundError
 
 if TYPE_CHECKING:
     from zoo import ModelEntry
@@ -44,22 +44,23 @@ def list_networks(
     """
     import zoo
 
-    names = zoo.list_models(pattern) or _unlisted(pattern)
-    if not names:
-        like = nearest(pattern, zoo.list_models())
-        hint = f" The nearest is {like}." if like else ""
-        raise NotFoundError(f"No network of the zoo matches {pattern!r}.{hint} See them all: growres zoo list")
+    names = zoo.list_models(pattern) or [_unlisted(pattern)]
     print_rows([_row(zoo.describe(name)) for name in names], _COLUMNS, output)
 
 
-def _unlisted(name: str) -> list[str]:
-    """A depth that exists though it is not listed, such as resnet26."""
+def _unlisted(name: str) -> str:
+    """A depth that exists though it is not listed, such as resnet26.
+
+    Raises:
+        NotFoundError: there is none; the message names the nearest.
+    """
     import zoo
 
     try:
-        return [zoo.describe(name).name]
-    except zoo.ModelError:
-        return []
+        return zoo.describe(name).name
+    except zoo.ModelError as error:
+        reason = str(error).removesuffix("; see zoo list")
+        raise NotFoundError(f"Cannot list {name}: {reason}. See them all: growres zoo list") from error
 
 
 def _row(entry: ModelEntry) -> dict[str, Any]:

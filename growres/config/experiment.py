@@ -92,10 +92,14 @@ class SgdConfig(Frozen):
     weight_decay: NonNegativeFloat = 0.0
 
 
+DecayRate = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""How much of a running mean stays at each step; with 1 nothing would ever enter it."""
+
+
 class AdamWConfig(Frozen):
     name: Literal["adamw"]
     lr: PositiveFloat
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[DecayRate, DecayRate] = (0.9, 0.999)
     weight_decay: NonNegativeFloat = 0.01
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from growres.config.experiment import Experiment, TrainingConfig, TrialConfig
 from growres.config.experiment_file import MOST_TRIALS, ExperimentFile
 from growres.config.overrides import apply_overrides
 from growres.config.problems import Problems, listed, printable
-from growres.config.rules import VariantPoint, file_violations
+from growres.config.rules import VariantPoint, data_violations, file_violations
 from growres.config.tree import Node, plain
 from growres.config.variants import Reported, Variant, VariantCheck, read_variant, report
 from growres.config.yaml_tree import Source, parse
@@ -22,6 +22,16 @@ from growres.errors import ConfigError
 
 LARGEST_FILE = 1_000_000
 """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A variant at one point of its sweep."""
+
+    variant: str
+    swept: dict[str, Any]
+    node: Node
+    sections: VariantPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,23 @@ class LoadedExperiment:
     """The file as it was read."""
     effective: dict[str, Any]
     """The file's values after `--set`, not expanded yet."""
+    _root: Node = field(repr=False, compare=False)
+    _points: Sequence[_Point] = field(repr=False, compare=False)
+
+    def check_models(self, *, num_classes: int, in_channels: int, image_size: int) -> None:
+        """Returns if every model can be made for the data set's images, which the file alone does not tell.
+
+        Raises:
+            ConfigError: every model that cannot, one a line, as `load_experiment` writes them.
+        """
+        facts = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+        problems = Problems()
+        for point in self._points:
+            assert point.sections.model is not None, "a variant without problems is complete"
+            beside_data = replace(point.node, value={**point.node.entries, "dataset": self._root.entries["dataset"]})
+            for violation in data_violations(point.sections.model, facts):
+                report(violation, beside_data, Reported(), problems)
+        problems.raise_if_any()
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> LoadedExperiment:
@@ -51,7 +78,8 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> LoadedExperime
     expansion = _expand(root, problems)
     problems.raise_if_any()
     assert expansion.file is not None, "a file without problems could be read"
-    return LoadedExperiment(_experiment(expansion.file, expansion.points), text, plain(root))
+    experiment = _experiment(expansion.file, expansion.points)
+    return LoadedExperiment(experiment, text, plain(root), root, expansion.points)
 
 
 def _read(path: Path) -> str:
@@ -81,15 +109,6 @@ def _read(path: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Point:
-    """A variant at one point of its sweep."""
-
-    variant: str
-    swept: dict[str, Any]
-    sections: VariantPoint
-
-
-@dataclass(frozen=True, slots=True)
 class _Expansion:
     file: ExperimentFile | None
     points: list[_Point]
@@ -112,9 +131,9 @@ def _expand(root: Node, problems: Problems) -> _Expansion:
     most = 1 if entries and _are_too_many(variants, num_seeds, entries, problems) else None
     name = str(plain(root.entries["name"])) if "name" in root.entries else ""
     points = [
-        _Point(variant.name, swept, sections)
+        _Point(variant.name, swept, node, sections)
         for variant in variants
-        for swept, sections in itertools.islice(VariantCheck(variant, name, problems).points(), most)
+        for swept, node, sections in itertools.islice(VariantCheck(variant, name, problems).points(), most)
     ]
     return _Expansion(file.model, points)
 

@@ -6,7 +6,7 @@ A rule is asked only of what could be read; what it finds names the keys that it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import zoo
@@ -18,11 +18,15 @@ from growres.config.experiment import (
     Procedure,
     RoundRobinConfig,
     SgdConfig,
+    StepSchedule,
     TrainingConfig,
 )
 from growres.config.experiment_file import ExperimentFile
 from growres.config.problems import listed
 from growres.config.tree import Path
+
+RESERVED_NAME = "latest"
+"""What a person calls the newest experiment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,9 @@ def variant_violations(point: VariantPoint) -> Iterator[Violation]:
 
 def file_violations(file: ExperimentFile) -> Iterator[Violation]:
     """Every broken rule of what the variants share; paths begin at the file's root."""
+    if file.name == RESERVED_NAME:
+        wrong = f"the name {RESERVED_NAME} is reserved: it stands for the newest experiment; choose another"
+        yield Violation((("name",),), wrong)
     yield from _source_and_its_keys(file.dataset)
     for seed, indices in _repeated(file.seeds):
         for index in indices:
@@ -97,6 +104,17 @@ def _growth_can_end(point: VariantPoint) -> Iterator[Violation]:
     if point.growth is not None and not point.growth.stop.model_dump(exclude_none=True):
         keys = listed(type(point.growth.stop).model_fields)
         yield Violation((("growth", "stop"),), f"needs at least one of its keys, or the growth never ends: {keys}")
+
+
+def _seed_epochs_are_in_the_budget(point: VariantPoint) -> Iterator[Violation]:
+    if point.growth is None:
+        return
+    most, seed_epochs = point.growth.stop.max_epochs, point.growth.seed_epochs
+    if most is not None and most < seed_epochs:
+        yield Violation(
+            (("growth", "stop", "max_epochs"), ("growth", "seed_epochs")),
+            f"max_epochs ({most}) must not be less than growth.seed_epochs ({seed_epochs}), which it includes",
+        )
 
 
 def _model_can_grow(point: VariantPoint) -> Iterator[Violation]:
@@ -174,6 +192,24 @@ def _milestones_rise(point: VariantPoint) -> Iterator[Violation]:
             )
 
 
+def _the_learning_rate_decays(point: VariantPoint) -> Iterator[Violation]:
+    schedule = point.training.schedule if point.training else None
+    lengths = dict(_epochs_of_a_schedule(point))
+    if not lengths:
+        return
+    most = max(lengths.values())
+    in_words = ", ".join(f"{'.'.join(path)} is {epochs}" for path, epochs in lengths.items())
+    key = ("training", "schedule")
+    if isinstance(schedule, MultiStepSchedule):
+        for index, milestone in enumerate(schedule.milestones):
+            if milestone >= most:
+                wrong = f"the milestone {milestone} is never passed: {in_words}"
+                yield Violation(((*key, "milestones", index), *lengths), wrong)
+    if isinstance(schedule, StepSchedule) and schedule.every_epochs >= most:
+        wrong = f"the learning rate would never fall: every_epochs is {schedule.every_epochs}, {in_words}"
+        yield Violation(((*key, "every_epochs"), *lengths), wrong)
+
+
 def _augmentations_differ(point: VariantPoint) -> Iterator[Violation]:
     names = tuple(augmentation.name for augmentation in point.training.augment) if point.training else ()
     for name, indices in _repeated(names):
@@ -192,17 +228,33 @@ def _zoo_takes_it(point: VariantPoint) -> Iterator[Violation]:
         for wrong in zoo.check(point.model.name, {}):
             yield Violation((("model", "name"),), wrong)
         return
-    kwargs = point.model.kwargs
-    for wrong in zoo.check(point.model.name, kwargs):
-        culprit = next((key for key in kwargs if _is_about(key, wrong, point.model)), None)
+    for wrong in zoo.check(point.model.name, point.model.kwargs):
+        culprit = _culprit(wrong, point.model, {})
         path: Path = ("model",) if culprit is None else ("model", culprit)
         yield Violation((path,), wrong, of_key=all(argument.name != culprit for argument in entry.arguments))
 
 
-def _is_about(key: str, wrong: str, model: ModelConfig) -> bool:
-    """Whether the problem goes away with the argument."""
-    others = {name: value for name, value in model.kwargs.items() if name != key}
-    return wrong not in zoo.check(model.name, others)
+def data_violations(model: ModelConfig, facts: Mapping[str, int]) -> Iterator[Violation]:
+    """Why the zoo cannot make a sound model for these images.
+
+    Paths begin at a variant beside which the file's `dataset` stands.
+
+    Args:
+        facts: num_classes, in_channels and image_size.
+    """
+    at_any_size = zoo.check(model.name, model.kwargs, num_classes=facts["num_classes"])
+    for wrong in zoo.check(model.name, model.kwargs, **facts):
+        concerned: tuple[Path, ...] = (("model", _culprit(wrong, model, facts) or "name"),)
+        yield Violation(concerned if wrong in at_any_size else (*concerned, ("dataset", "image_size")), wrong)
+
+
+def _culprit(wrong: str, model: ModelConfig, facts: Mapping[str, int]) -> str | None:
+    """The first argument without which the problem goes away."""
+    for key in model.kwargs:
+        others = {name: value for name, value in model.kwargs.items() if name != key}
+        if wrong not in zoo.check(model.name, others, **facts):
+            return key
+    return None
 
 
 def _entry(model: ModelConfig | None) -> zoo.ModelEntry | None:
@@ -232,12 +284,14 @@ def _repeated(values: tuple[object, ...]) -> Iterator[tuple[object, list[int]]]:
 _VARIANT_RULES: tuple[Callable[[VariantPoint], Iterator[Violation]], ...] = (
     _procedure_has_its_keys,
     _growth_can_end,
+    _seed_epochs_are_in_the_budget,
     _model_can_grow,
     _halves_of_a_step_exist,
     _stages_exist,
     _nesterov_has_momentum,
     _warmup_ends,
     _milestones_rise,
+    _the_learning_rate_decays,
     _augmentations_differ,
     _zoo_takes_it,
 )

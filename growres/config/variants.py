@@ -79,15 +79,15 @@ class VariantCheck:
         self._problems = problems
         self._checked: dict[Node, Checked[Any]] = {}
 
-    def points(self) -> Iterator[tuple[dict[str, Any], VariantPoint]]:
-        """The swept values of each point with the sections that they make; problems are reported as they are met."""
+    def points(self) -> Iterator[tuple[dict[str, Any], Node, VariantPoint]]:
+        """The swept values of each point, the variant with them, and its sections; problems are reported as met."""
         variant = self._variant
         swept = variant.sweep.points(variant.samples, experiment=self._experiment, variant=variant.name)
         for index, values in enumerate(swept):
             node = laid_at_point(variant.node, values)
             if index == 0:
                 check(VariantEntry, node, self._problems)
-            yield {key: plain(value) for key, value in values.items()}, self._point(node)
+            yield {key: plain(value) for key, value in values.items()}, node, self._point(node)
 
     def _point(self, node: Node) -> VariantPoint:
         growth_node = node.get("growth")
@@ -128,8 +128,8 @@ def _procedure(node: Node | None) -> Procedure | None:
 class Reported:
     """What was found wrong already; a rule that concerns any of it is not held against the writer too."""
 
-    faulty: frozenset[Place]
-    missing: frozenset[Path]
+    faulty: frozenset[Place] = frozenset()
+    missing: frozenset[Path] = frozenset()
 
     @staticmethod
     def of(**sections: Checked[Any]) -> Reported:

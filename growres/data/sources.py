@@ -388,8 +388,9 @@ def _commit(config: DatasetConfig, memo_path: Path) -> str:
 
 
 def _why_not_reached(config: DatasetConfig, error: Exception) -> str:
+    reason = " ".join(str(error).split()).rstrip(".")
     return (
-        f"Cannot read {config.path!r} from the Hugging Face hub: {' '.join(str(error).split())}. No file or folder of "
+        f"Cannot read {config.path!r} from the Hugging Face hub: {reason}. No file or folder of "
         f"that name is here either. Check the name; where there is no network, download it elsewhere (hf download "
         f"--repo-type dataset {config.path} --local-dir FOLDER), bring FOLDER here and set dataset.path=FOLDER."
     )

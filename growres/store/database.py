@@ -61,7 +61,9 @@ class Address:
 
     @property
     def for_people(self) -> str:
-        """The address without its password, to be shown."""
+        """The address without its password, to be shown: a file's path as it is, not as a URL would spell it."""
+        if self.is_sqlite:
+            return f"sqlite:///{self.path}"
         hidden = {key: "hidden" for key in self.url.query if "password" in key.lower()}
         return self.url.update_query_dict(hidden).render_as_string(hide_password=True)
 
@@ -93,10 +95,11 @@ def resolve(url: str | None) -> Address:
 
     Raises:
         StoreError: if it is no URL, or names a database that growres cannot use.
+        ConfigError: if GROWRES_HOME is needed and cannot be made.
     """
     given = url or os.environ.get(URL_VARIABLE)
     if not given:
-        return Address(URL.create("sqlite", database=str(_home() / "growres.db")), embedded=True)
+        return Address(URL.create("sqlite", database=str(growres_home() / "growres.db")), embedded=True)
     try:
         parsed = make_url(given)
     except (ArgumentError, ValueError):
@@ -109,16 +112,6 @@ def resolve(url: str | None) -> Address:
             return Address(parsed.set(drivername="postgresql+psycopg"))
         case other:
             raise StoreError(f"Cannot keep results in a database of the kind {other!r}. {_ALLOWED}.")
-
-
-def _home() -> Path:
-    try:
-        return growres_home()
-    except OSError as error:
-        raise StoreError(
-            f"Cannot make the folder of growres, {error.filename}: {error.strerror}. "
-            "Set GROWRES_HOME to a folder that you may write to."
-        ) from None
 
 
 def _absolute(url: URL) -> URL:

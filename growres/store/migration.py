@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,13 +24,16 @@ from sqlalchemy import Connection, inspect, text
 import growres
 from growres.errors import SchemaMismatchError, StoreError
 from growres.home import growres_home
-from growres.store.database import URL_VARIABLE, Database, resolve
+from growres.store.database import URL_VARIABLE, Address, Database, resolve
 from growres.store.tables import GROWTH_CURVE, LEADERBOARD, Base
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 logger = logging.getLogger(__name__)
+
+FOR_A_NEWER_SCHEMA = f"install that one (pip install --upgrade growres), or name another database in {URL_VARIABLE}"
+"""What to do about a database that a newer growres made."""
 
 _VERSION_TABLE = "alembic_version"
 _LOCK_TIMEOUT_S = 120
@@ -74,7 +77,7 @@ def current_revision(url: str | None = None) -> str | None:
     if address.is_sqlite and not address.path.exists():
         return None
     with Database(address) as database, database.reading() as connection:
-        return _revision(database, connection)
+        return _revision(address, connection)
 
 
 def upgrade(url: str | None = None) -> Upgrade:
@@ -96,28 +99,56 @@ def prepare(database: Database, *, upgrade: bool | None) -> None:
     Raises:
         SchemaMismatchError: if it has another schema and may not be changed.
     """
-    with database.reading() as connection:
-        revision = _revision(database, connection)
-    _refuse_newer(database, revision)
-    if revision == head_revision():
-        return
     address = database.address
+    with database.reading() as connection:
+        revision = _revision(address, connection)
     may_upgrade = address.embedded or (address.is_sqlite and revision is None) if upgrade is None else upgrade
     if not may_upgrade:
+        refuse_other(address, revision)
+    elif revision != head_revision():
+        upgrade_database(database)
+
+
+def refuse_other(address: Address, revision: str | None) -> None:
+    """Returns if a database of this revision, None for an empty one, can be read.
+
+    Raises:
+        SchemaMismatchError: if its schema is newer or older than this program's.
+    """
+    _refuse_newer(address, revision)
+    if revision != head_revision():
         found = f"has the older schema {revision}" if revision else "is empty"
         raise SchemaMismatchError(
             f"The database {address.for_people} {found}; this growres needs schema {head_revision()}. "
             "Run: growres db upgrade"
         )
-    upgrade_database(database)
+
+
+def find_revision(address: Address, tables: Collection[str], ask: Callable[[str], str | None]) -> str | None:
+    """The revision of a database; None if it is empty.
+
+    Args:
+        tables: the names of its tables.
+        ask: answers a SELECT that gives at most one value.
+    Raises:
+        SchemaMismatchError: if it holds tables that growres did not make.
+    """
+    if _VERSION_TABLE in tables:
+        return ask(f"SELECT version_num FROM {_VERSION_TABLE}")
+    if tables:
+        raise SchemaMismatchError(
+            f"The database {address.for_people} holds tables that growres did not make "
+            f"({', '.join(sorted(tables)[:3])}). Give growres a database of its own."
+        )
+    return None
 
 
 def upgrade_database(database: Database) -> Upgrade:
     """`upgrade`, for a database that is open already. Processes that come together wait for one another."""
     with _file_lock(database), database.errors("upgrade"):
         with database.reading() as connection:
-            before = _revision(database, connection)
-        _refuse_newer(database, before)
+            before = _revision(database.address, connection)
+        _refuse_newer(database.address, before)
         if before == head_revision():
             return Upgrade(before=before, after=before, backup=None)
         saved = _backup_sqlite(database) if before is not None and database.address.is_sqlite else None
@@ -135,8 +166,8 @@ def check(url: str | None = None) -> list[str]:
     """
     with Database(resolve(url), create=False) as database, database.reading() as connection:
         try:
-            revision = _revision(database, connection)
-            _refuse_newer(database, revision)
+            revision = _revision(database.address, connection)
+            _refuse_newer(database.address, revision)
         except SchemaMismatchError as error:
             return [str(error)]
         if revision != head_revision():
@@ -165,24 +196,16 @@ def backup(url: str | None = None) -> Path:
 # ------------------------------------------------------------------------------------------------------ the steps
 
 
-def _revision(database: Database, connection: Connection) -> str | None:
+def _revision(address: Address, connection: Connection) -> str | None:
     tables = inspect(connection).get_table_names()
-    if _VERSION_TABLE in tables:
-        return connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()
-    if tables:
-        raise SchemaMismatchError(
-            f"The database {database.address.for_people} holds tables that growres did not make "
-            f"({', '.join(sorted(tables)[:3])}). Give growres a database of its own."
-        )
-    return None
+    return find_revision(address, tables, lambda sql: connection.execute(text(sql)).scalar())
 
 
-def _refuse_newer(database: Database, revision: str | None) -> None:
+def _refuse_newer(address: Address, revision: str | None) -> None:
     if revision is not None and revision not in revisions():
         raise SchemaMismatchError(
-            f"The database {database.address.for_people} has schema {revision}; this growres, {growres.__version__}, "
-            f"knows schemas up to {head_revision()}. A newer growres made it: install that one "
-            f"(pip install --upgrade growres), or name another database in {URL_VARIABLE}."
+            f"The database {address.for_people} has schema {revision}; this growres, {growres.__version__}, "
+            f"knows schemas up to {head_revision()}. A newer growres made it: {FOR_A_NEWER_SCHEMA}."
         )
 
 

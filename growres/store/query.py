@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from growres.errors import QueryError, StoreError
 from growres.store.database import Address, Database, resolve
+from growres.store.migration import find_revision, refuse_other
 
 _READING_ONLY = "Only reading is allowed: one SELECT (or WITH ... SELECT) over the store's tables and views."
 _READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
@@ -48,6 +49,7 @@ def run_read_only(url: str | None, sql: str, *, timeout_s: float, max_rows: int)
     Raises:
         QueryError: if it would write, is more than one statement, is wrong, or takes longer than `timeout_s`.
         StoreError: if the database cannot be reached.
+        SchemaMismatchError: if its schema is not this program's; nothing is upgraded here.
     """
     address = resolve(url)
     if not sql.strip().rstrip(";").strip():
@@ -56,6 +58,17 @@ def run_read_only(url: str | None, sql: str, *, timeout_s: float, max_rows: int)
         raise QueryError("Cannot run a query that contains a NUL character.")
     run = _run_on_sqlite if address.is_sqlite else _run_on_postgres
     return run(address, sql, timeout_s, max_rows)
+
+
+def _refuse_other_schema(address: Address, cursor: Any, list_tables: str) -> None:
+    """Asks a cursor of either database's driver."""
+
+    def ask(sql: str) -> str | None:
+        row = cursor.execute(sql).fetchone()
+        return row[0] if row else None
+
+    tables = [name for (name,) in cursor.execute(list_tables).fetchall()]
+    refuse_other(address, find_revision(address, tables, ask))
 
 
 def _too_slow(timeout_s: float) -> QueryError:
@@ -91,6 +104,8 @@ def _plain(value: Any) -> Any:
 
 # --------------------------------------------------------------------------------------------------------- SQLite
 
+_SQLITE_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+
 
 def _run_on_sqlite(address: Address, sql: str, timeout_s: float, max_rows: int) -> QueryResult:
     deadline = time.monotonic() + timeout_s
@@ -100,7 +115,9 @@ def _run_on_sqlite(address: Address, sql: str, timeout_s: float, max_rows: int) 
         connection.set_authorizer(_authorizer(denials))
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
         try:
-            cursor = connection.execute(sql)
+            cursor = connection.cursor()
+            _refuse_other_schema(address, cursor, _SQLITE_TABLES)
+            cursor.execute(sql)
             rows = cursor.fetchmany(max_rows + 1)
         except (sqlite3.Error, sqlite3.Warning, OverflowError, MemoryError) as error:
             if denials:
@@ -154,6 +171,8 @@ def _authorizer(denials: list[str]) -> Callable[[int, str | None, str | None, st
 
 # ----------------------------------------------------------------------------------------------------- PostgreSQL
 
+_POSTGRES_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+
 
 def _run_on_postgres(address: Address, sql: str, timeout_s: float, max_rows: int) -> QueryResult:
     import psycopg
@@ -167,7 +186,7 @@ def _run_on_postgres(address: Address, sql: str, timeout_s: float, max_rows: int
             connection = pooled.driver_connection
             assert isinstance(connection, psycopg.Connection)
             try:
-                return _fetch(connection, sql, timeout_s, max_rows)
+                return _fetch(address, connection, sql, timeout_s, max_rows)
             except psycopg.errors.QueryCanceled:
                 raise _too_slow(timeout_s) from None
             except psycopg.errors.ReadOnlySqlTransaction:
@@ -180,10 +199,11 @@ def _run_on_postgres(address: Address, sql: str, timeout_s: float, max_rows: int
                 connection.rollback()
 
 
-def _fetch(connection: Any, sql: str, timeout_s: float, max_rows: int) -> QueryResult:
+def _fetch(address: Address, connection: Any, sql: str, timeout_s: float, max_rows: int) -> QueryResult:
     with connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")
         cursor.execute(f"SET LOCAL statement_timeout = {max(1, round(1000 * timeout_s))}")
+        _refuse_other_schema(address, cursor, _POSTGRES_TABLES)
         # A line break, because the query may end in a comment. Prepared: that protocol takes one statement only.
         cursor.execute(f"DECLARE growres_query NO SCROLL CURSOR FOR\n{sql}\n", prepare=True)
         cursor.execute(f"FETCH FORWARD {max_rows + 1} FROM growres_query")

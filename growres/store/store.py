@@ -248,8 +248,9 @@ class Store:
     def progress(self, experiment_id: str) -> list[dict[str, Any]]:
         """One row a trial, as it stands now.
 
-        `epochs` counts all arms; `last_val_error`, `best_val_error` and `images_per_s` leave the control arm out.
-        `num_blocks` is None where neither the configuration nor a result tells it.
+        `epochs` counts all arms, and `images_per_s` is of the newest that is no control. `val_error` is that of the
+        network as accepted so far, never that of a candidate under trial or rejected. `num_blocks` is None where
+        neither the configuration nor a result tells it.
         """
         return self._dicts(_progress(experiment_id))
 
@@ -354,8 +355,8 @@ def _find_experiment(connection: Connection, ref: str) -> ExperimentRow:
     if not known:
         raise NotFoundError(f"No experiment answers to {ref!r}: none is stored yet. Run one with: growres submit SPEC")
     likely = nearest(ref, known)
-    suggestion = f" The nearest is {likely!r};" if likely else ""
-    raise NotFoundError(f"No experiment has the id or the name {ref!r}.{suggestion} see: growres list")
+    suggestion = f" The nearest is {likely!r}." if likely else ""
+    raise NotFoundError(f"No experiment has the id or the name {ref!r}.{suggestion} See: growres list")
 
 
 def _trials(connection: Connection, which: ColumnElement[bool]) -> list[TrialRow]:
@@ -375,10 +376,17 @@ def _rows_of(table: Any, trial_id: str) -> Select[Any]:
 
 def _progress(experiment_id: str) -> Select[Any]:
     """Reads each trial's epochs along their primary key, which puts the arm `network` after `candidate`."""
-    own_epochs = select(Epoch).where(Epoch.trial_id == Trial.id, Epoch.arm != "control")
-    newest = own_epochs.order_by(Epoch.growth_step.desc(), Epoch.arm.desc(), Epoch.epoch.desc()).limit(1)
+    own_epochs = select(Epoch).where(Epoch.trial_id == Trial.id)
+    backwards = own_epochs.order_by(Epoch.growth_step.desc(), Epoch.arm.desc(), Epoch.epoch.desc()).limit(1)
     own_steps = select(GrowthStep).where(GrowthStep.trial_id == Trial.id)
-    accepted = own_steps.where(GrowthStep.verdict == "accepted").with_only_columns(func.count()).scalar_subquery()
+    newest_step = own_steps.order_by(GrowthStep.step.desc()).limit(1)
+    accepted = GrowthStep.verdict == "accepted"
+    num_accepted = own_steps.where(accepted).with_only_columns(func.count()).scalar_subquery()
+    val_error = func.coalesce(
+        Trial.val_error,
+        newest_step.where(accepted).with_only_columns(GrowthStep.val_error_candidate).scalar_subquery(),
+        backwards.where(Epoch.arm == "network").with_only_columns(Epoch.val_error).scalar_subquery(),
+    )
     return (
         select(
             Trial.id.label("trial_id"),
@@ -390,15 +398,13 @@ def _progress(experiment_id: str) -> Select[Any]:
             Trial.attempt,
             select(func.count()).where(Epoch.trial_id == Trial.id).scalar_subquery().label("epochs"),
             own_steps.with_only_columns(func.count()).scalar_subquery().label("growth_steps"),
-            func.coalesce(Trial.num_blocks, Trial.initial_blocks + accepted).label("num_blocks"),
-            newest.with_only_columns(Epoch.val_error).scalar_subquery().label("last_val_error"),
-            own_epochs.with_only_columns(func.min(Epoch.val_error)).scalar_subquery().label("best_val_error"),
-            own_steps.with_only_columns(GrowthStep.verdict)
-            .order_by(GrowthStep.step.desc())
-            .limit(1)
+            func.coalesce(Trial.num_blocks, Trial.initial_blocks + num_accepted).label("num_blocks"),
+            val_error.label("val_error"),
+            newest_step.with_only_columns(GrowthStep.verdict).scalar_subquery().label("last_verdict"),
+            backwards.where(Epoch.arm != "control")
+            .with_only_columns(Epoch.images_per_s)
             .scalar_subquery()
-            .label("last_verdict"),
-            newest.with_only_columns(Epoch.images_per_s).scalar_subquery().label("images_per_s"),
+            .label("images_per_s"),
             Trial.started_at,
             Trial.updated_at,
             Trial.reason,

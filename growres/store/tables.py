@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from growres.store.columns import JSON_VALUE, UtcDateTime
+from growres.store.columns import JsonValue, UtcDateTime
 
 BigCount = Annotated[int, mapped_column(BigInteger)]
 TrialKey = Annotated[str, mapped_column(ForeignKey("trial.id"), primary_key=True)]
@@ -47,7 +47,7 @@ class Base(DeclarativeBase):
         int: Integer(),
         float: Double(),
         datetime: UtcDateTime(),
-        dict[str, Any]: JSON_VALUE,
+        dict[str, Any]: JsonValue(),
     }
 
 
@@ -225,7 +225,7 @@ LEADERBOARD = Table(
     Column("train_flops", BigInteger),
     Column("wall_s", Double),
     Column("epochs", Integer),
-    Column("sweep_point", JSON_VALUE),
+    Column("sweep_point", JsonValue()),
     Column("reason", Text),
     Column("experiment_id", Text),
     Column("trial_index", Integer),

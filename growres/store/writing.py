@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, assert_never, cast
+from typing import TYPE_CHECKING, Any, assert_never, cast
 
 from sqlalchemy import Connection, Insert, Table, bindparam, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from growres.events import (
     ArtifactWritten,
@@ -30,6 +30,9 @@ from growres.store.columns import storable
 from growres.store.rows import Status
 from growres.store.tables import Artifact, Attempt, Base, Epoch, Experiment, GrowthStep, Trial
 from growres.store.transitions import close_attempts, may_become, move_trials
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +200,11 @@ def _columns(event: Event) -> dict[str, Any]:
 
 def _insert(table: type[Base], dialect: str) -> postgresql.Insert | sqlite.Insert:
     target = cast(Table, table.__table__)
-    return postgresql.insert(target) if dialect == "postgresql" else sqlite.insert(target)
+    if dialect != "postgresql":
+        return sqlite.insert(target)
+    from sqlalchemy.dialects import postgresql  # takes long to import, and SQLite does without it
+
+    return postgresql.insert(target)
 
 
 @cache

@@ -57,10 +57,19 @@ def test_upgrade_sets_a_database_up_and_then_has_nothing_to_do(growres):
 def test_a_newer_schema_is_refused_with_exit_code_4(growres, experiment, home):
     with sqlite3.connect(home / "growres.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    for arguments in (["results"], ["db", "upgrade"], ["db", "check"]):
+    for arguments in (["results"], ["query", "select 1"], ["db", "upgrade"], ["db", "check"]):
         answer = growres(*arguments)
         assert answer.code == 4
         assert "9999" in answer.out + answer.err
+
+
+def test_a_path_is_shown_as_it_is(growres, tmp_path, monkeypatch):
+    folder = tmp_path / "höme dir's"
+    folder.mkdir()
+    monkeypatch.setenv("GROWRES_HOME", str(folder))
+    growres("db", "upgrade")
+    assert f"sqlite:///{folder}/growres.db" in growres("db", "current").out
+    assert f"sqlite:///{folder}/growres.db is sound" in growres("db", "check").err
 
 
 def test_backup_prints_the_path_of_a_copy(growres, experiment):

@@ -1,4 +1,5 @@
 import shutil
+import sqlite3
 from collections import namedtuple
 
 import pytest
@@ -47,6 +48,34 @@ def test_a_store_that_is_away_fails_and_shows_no_password(examine, monkeypatch):
     assert code == 1
     assert findings["store"]["status"] == "fail"
     assert "s3cret" not in out
+
+
+def test_a_newer_schema_fails_with_the_advice_to_install_a_newer_growres(examine, experiment, home):
+    with sqlite3.connect(home / "growres.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    code, findings, _ = examine()
+    assert code == 1
+    assert findings["store"]["status"] == "fail"
+    assert "9999" in findings["store"]["found"]
+    assert "pip install --upgrade growres" in findings["store"]["advice"]
+    assert "db upgrade" not in findings["store"]["advice"]
+
+
+def test_a_store_in_a_folder_that_is_not_there_fails(examine, monkeypatch, tmp_path):
+    monkeypatch.setenv("GROWRES_DATABASE_URL", f"sqlite:///{tmp_path}/nowhere/results.db")
+    code, findings, _ = examine()
+    assert code == 1
+    assert findings["store"]["status"] == "fail"
+    assert f"there is no folder {tmp_path}/nowhere" in findings["store"]["found"]
+    assert "make the folder" in findings["store"]["advice"]
+
+
+def test_a_home_that_cannot_be_made_fails(examine, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GROWRES_HOME", f"{tmp_path}/file/home")
+    code, findings, _ = examine()
+    assert code == 1
+    assert f"{tmp_path}/file/home" in findings["GROWRES_HOME"]["found"]
 
 
 def test_a_long_temporary_folder_is_found_before_ray_breaks_on_it(examine, monkeypatch):

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 from growres.cli import experiments
 from growres.events import AttemptEnded, AttemptStarted
 from growres.store import NewExperiment, NewTrial, Recorder, Store
+from jobs.driver_lock import only_driver
 
 
 def rows_of(markdown: str) -> list[list[str]]:
@@ -139,6 +141,40 @@ def test_watching_in_a_pipe_prints_a_line_when_something_changed(growres, experi
     assert len(lines) == 5 + 2
     assert lines[5].startswith(f"digits ({experiment}): failed")
     assert lines[6] == f"{experiment}-4 lenet5, seed 1: succeeded, trained 3 epochs"
+
+
+@pytest.fixture
+def running_here(home):
+    """The id of an experiment that is called running on this machine, and its run folder."""
+    provenance = {"host": socket.gethostname()}
+    with Store.open() as store:
+        experiment_id = store.add_experiment(
+            NewExperiment(name="here", spec_text="", spec={}, trials=(), provenance=provenance)
+        )
+        store.set_experiment_status(experiment_id, "running")
+    return experiment_id, home / "runs" / experiment_id
+
+
+def test_an_experiment_whose_driver_died_says_so_and_ends_the_watch(growres, running_here):
+    experiment_id, folder = running_here
+    for ran_once in (False, True):
+        if ran_once:
+            with only_driver(folder, experiment_id):
+                pass
+        for arguments in (["status"], ["status", "--watch"], ["status", "--format", "json"]):
+            answer = growres(*arguments)
+            assert answer.code == 0
+            assert answer.err.count("its driver is gone") == 1
+            assert f"growres resume {experiment_id}" in answer.err
+            assert "driver" not in answer.out
+
+
+def test_nothing_is_said_of_a_driver_that_lives_or_is_on_another_machine(growres, running_here, monkeypatch):
+    experiment_id, folder = running_here
+    with only_driver(folder, experiment_id):
+        assert growres("status").err == ""
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    assert growres("status").err == ""
 
 
 def test_leaving_a_watch_with_ctrl_c_is_quiet(experiment):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from growres.cli.progress import MAX_RUNNING_LINES, ProgressView
+from growres.cli.progress import MAX_RUNNING_LINES, ProgressView, TrialProgress
 from growres.events import AttemptEnded, AttemptStarted
 
 TRIALS = [("k3f9xa-1", "simons", 0), ("k3f9xa-2", "lenet5", 1)]
@@ -68,6 +68,17 @@ def test_on_a_terminal_running_trials_stand_over_a_bar(terminal, grown_trial):
     view.close()
     assert "k3f9xa-1  simons      0       2      +1      2.09%    12,346  accepted" in shown
     assert "0 of 2 finished" in shown
+
+
+def test_a_candidate_under_trial_or_rejected_leaves_the_networks_error_alone(grown_trial):
+    trial = TrialProgress("k3f9xa-1", "simons", 0)
+    told = []
+    for event in grown_trial:
+        trial.follow(event)
+        told.append((trial.val_error, trial.candidate_error))
+    _, network, candidate, accepted, next_candidate, rejected, *_ = told
+    assert (network, candidate, accepted) == ((0.08, None), (0.08, 0.0209), (0.0209, None))
+    assert (next_candidate, rejected) == ((0.0209, 0.09), (0.0209, None))
 
 
 def test_the_display_stays_small_with_many_trials(terminal):

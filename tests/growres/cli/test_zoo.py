@@ -23,3 +23,9 @@ def test_what_matches_nothing_names_the_nearest(growres):
     answer = growres("zoo", "list", "lenet6")
     assert answer.code == 2
     assert "lenet5" in answer.err
+
+
+def test_a_depth_that_no_network_has_names_its_neighbours(growres):
+    answer = growres("zoo", "list", "resnet27")
+    assert answer.code == 2
+    assert "the nearest are resnet26 and resnet32" in answer.err

@@ -59,6 +59,7 @@ MISTAKES = [
     ("epochs: 20", "epochs: ^99999999999999999999", "training.epochs: a whole number of more than 64 bits"),
     ("nesterov: true", "nesterov: ^on", r"training.*: must be true or false \(seen 'on'\), did you mean true\?"),
     ("name: digits\n", "name: ^12\n", "name: must be a name of letters.*, write it in quotes"),
+    ("name: digits\n", "name: ^latest\n", "name: the name latest is reserved: it stands for the newest experiment"),
     ("name: digits\n", "name: ^a b\n", r"name: must be a name of letters.* \(seen 'a b'\)"),
     ("validation: 0.2", "validation: ^1.5", "dataset.validation: .* greater than 0 and less than 1 or a whole number"),
     ("test: 0.2", "test: 0.2, channels: ^2", r"dataset.channels: must be 1 or 3 \(seen 2\)"),
@@ -137,7 +138,27 @@ MISTAKES = [
     ),
     ("warmup_epochs: 1", "warmup_epochs: ^20", r"training.schedule.warmup_epochs: .* less than training.epochs \(20\)"),
     ("warmup_epochs: 1", "warmup_epochs: ^5", r"training.schedule.warmup_epochs: .* than growth.epochs_per_step \(5\)"),
-    ("cosine, warmup_epochs: 1", "multistep, milestones: [5, ^5]", "training.*milestones.1: milestones must rise"),
+    ("cosine, warmup_epochs: 1", "multistep, milestones: [2, ^2]", "training.*milestones.1: milestones must rise"),
+    (
+        "cosine, warmup_epochs: 1",
+        "multistep, milestones: [2, ^5]",
+        r"training.*milestones.1: the milestone 5 is never passed: growth.seed_epochs is 5, growth.epochs_per_step is",
+    ),
+    (
+        "cosine, warmup_epochs: 1",
+        "step, every_epochs: ^5",
+        "training.schedule.every_epochs: the learning rate would never fall: every_epochs is 5, growth.seed_epochs is",
+    ),
+    (
+        STOP,
+        "stop: {max_epochs: ^4}",
+        r"variants.simons.growth.stop.max_epochs: .* \(4\) must not be less than growth.seed_epochs \(5\)",
+    ),
+    (
+        "name: sgd, lr: 0.1, momentum: 0.9, nesterov: true",
+        "name: adamw, lr: 0.1, betas: [0.9, ^1.0]",
+        r"training.optimizer.betas.1: must be a number of at least 0 and less than 1 \(seen 1.0\)",
+    ),
     ("[crop]", "[crop, flip, ^crop]", "training.augment.2: crop stands in the list twice"),
     ("dataset: {source: digits,", "^dataset: {source: hub,", "dataset: missing key 'path': the source hub reads"),
     ("test: 0.2", "test: 0.2, ^path: x", "dataset.path: the source digits takes no path"),
@@ -180,6 +201,11 @@ MISTAKES = [
         SWEEP,
         "sweep: {training.schedule.warmup_epochs: {grid: [1, ^30]}}",
         RESNET + ".*grid.1: .* less than training.epochs",
+    ),
+    (
+        SWEEP,
+        "sweep: {training.schedule: {grid: [{name: multistep, milestones: [5, ^20]}]}}",
+        RESNET + ".*milestones.1: the milestone 20 is never passed: training.epochs is 20",
     ),
     (SWEEP, "sweep: {training.epochs: {grid: [^1, 30]}}", RESNET + r".*grid.0: warmup_epochs .* training.epochs \(1\)"),
     # YAML itself
@@ -364,9 +390,9 @@ def test_an_exponent_makes_a_number_everywhere(digits, load, number):
 
 
 def test_multistep_and_cutout_by_mapping(digits, load):
-    text = digits.replace("{name: cosine, warmup_epochs: 1}", "{name: multistep, milestones: [10, 15]}")
+    text = digits.replace("{name: cosine, warmup_epochs: 1}", "{name: multistep, milestones: [2, 4]}")
     training = load(text.replace("[crop]", "[{name: crop, padding: 2}, flip]")).experiment.trials[0].training
-    assert training.schedule == MultiStepSchedule(name="multistep", milestones=(10, 15))
+    assert training.schedule == MultiStepSchedule(name="multistep", milestones=(2, 4))
     assert [augmentation.model_dump() for augmentation in training.augment] == [
         {"name": "crop", "padding": 2},
         {"name": "flip"},
@@ -379,6 +405,60 @@ def test_the_rules_of_one_source_are_not_those_of_another(digits, load, refuse):
     assert load(hub).experiment.dataset.path == "ylecun/mnist"
     lines = refuse(hub.replace("source: hub", "source: parquet"))
     assert [line.split(": ")[1] for line in lines] == ["dataset.subset", "dataset.revision"]
+
+
+def test_a_milestone_that_one_arm_of_a_growth_passes_is_allowed(digits, load):
+    text = digits.replace("{name: cosine, warmup_epochs: 1}", "{name: multistep, milestones: [2, 8]}")
+    assert load(text.replace("seed_epochs: 5", "seed_epochs: 9")).experiment.trials
+
+
+def test_a_budget_that_the_seed_epochs_use_up_is_allowed(digits, load):
+    assert load(digits.replace(STOP, "stop: {max_epochs: 5}")).experiment.trials[0].growth.stop.max_epochs == 5
+
+
+# -------------------------------------------------------------------------------------- models against the images
+
+
+@pytest.fixture
+def refuse_models(load):
+    """The lines with which a text's models are refused for images of some kind."""
+
+    def lines_of(text, *overrides, num_classes=10, in_channels=1, image_size=8):
+        with pytest.raises(ConfigError) as refusal:
+            load(text, *overrides).check_models(num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+        return str(refusal.value).splitlines()
+
+    return lines_of
+
+
+def test_models_that_suit_the_images_pass(digits, load):
+    load(digits).check_models(num_classes=10, in_channels=1, image_size=8)  # raises nothing
+
+
+def test_a_model_that_cannot_be_made_for_the_images_is_said_once_where_it_is_named(digits, refuse_models):
+    text = digits.replace("blocks: [1, 1], widths: [16, 32]", f"blocks: {[1] * 8}, widths: {[2] * 8}")
+    too_deep, wrong_output = refuse_models(text, num_classes=3)
+    assert re.match(r"exp\.yaml:13:42: variants\.simons\.model\.blocks: images of 8x8 are too small", too_deep)
+    assert wrong_output == (
+        "exp.yaml:23:49: variants.lenet5.model.name: lenet5 with output rbf has codes for the 10 digits only, "
+        "and there are 3 classes; give it output: linear"
+    )
+
+
+def test_a_swept_model_that_cannot_be_made_for_the_images_is_said_where_the_sweep_names_it(digits, refuse_models):
+    text = digits.replace("{name: lenet5}", "{name: lenet5, output: linear}")
+    [line] = refuse_models(text.replace(SWEEP, "sweep: {model.name: {grid: [resnet14, lenet5]}}"), num_classes=3)
+    assert line.startswith("exp.yaml:27:43: variants.resnet14.sweep.model.name.grid.1: lenet5 with output rbf")
+
+
+def test_an_override_that_makes_the_images_and_the_model_clash_is_blamed(digits, refuse_models):
+    name = "variants.resnet14.model.name=lenet5"
+    assert any(line.startswith(f"--set {name}: ") for line in refuse_models(digits, name, num_classes=3))
+    text = digits.replace("{name: lenet5}", f"{{name: resnet, blocks: {[1] * 8}, widths: {[2] * 8}}}", 1)
+    [line] = refuse_models(text, "dataset.image_size=8")
+    assert line.startswith("--set dataset.image_size=8: dataset.image_size: images of 8x8 are too small for resnet")
+    [line] = refuse_models(digits, "dataset.image_size=8", num_classes=3)
+    assert line.startswith("exp.yaml:23:49: variants.lenet5.model.name: "), "another size would not help"
 
 
 # ------------------------------------------------------------------------------------------- what is no experiment

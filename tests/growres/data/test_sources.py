@@ -264,8 +264,9 @@ def test_a_hub_name_without_a_network_is_told_with_the_way_round_it(home, monkey
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
         DataError, match=r"Cannot read 'nobody/nothing' from the Hugging Face hub: .*dataset.path=FOLDER"
-    ):
+    ) as told:
         load("hub", "nobody/nothing", home)
+    assert ".." not in str(told.value)
 
 
 def test_a_hub_data_set_that_was_seen_is_used_without_a_network(home, tmp_path, monkeypatch):

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 
 import pytest
 
-from growres.errors import StoreError
+from growres.errors import ConfigError, StoreError
 from growres.store import Store
 from growres.store.database import Database, resolve
 
@@ -98,7 +99,7 @@ def test_a_lack_of_permission_is_said(tmp_path, sqlite_template, kind):
 def test_a_home_that_cannot_be_made_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("GROWRES_HOME", str(tmp_path / "file" / "home"))
-    with pytest.raises(StoreError, match=r"file/home: .*Set GROWRES_HOME"):
+    with pytest.raises(ConfigError, match=r"file/home for .*Set GROWRES_HOME"):
         Store.open()
 
 
@@ -148,3 +149,22 @@ def test_a_sqlite_path_may_have_characters_that_mean_something_in_a_url(tmp_path
     with Store.open(f"sqlite:///{folder}/results.db") as store:
         assert store.experiments() == []
     assert (folder / "results.db").exists()
+
+
+def test_a_sqlite_path_is_shown_as_it_is(tmp_path, monkeypatch):
+    folder = tmp_path / "höme dir's 100%"
+    monkeypatch.setenv("GROWRES_HOME", str(folder))
+    assert resolve(None).for_people == f"sqlite:///{folder}/growres.db"
+    with pytest.raises(StoreError, match=f"the database sqlite:///{folder}/no/results.db"):
+        Store.open(f"sqlite:///{folder}/no/results.db")
+
+
+def test_reading_a_sqlite_store_imports_neither_the_dialect_of_postgres_nor_the_recorder(tmp_path, sqlite_template):
+    (tmp_path / "results.db").write_bytes(sqlite_template.read_bytes())
+    code = (
+        "import sys; from growres.store import Store\n"
+        f"with Store.open('sqlite:///{tmp_path}/results.db') as store: store.experiments()\n"
+        "print({'sqlalchemy.dialects.postgresql', 'growres.store.recorder', 'alembic'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

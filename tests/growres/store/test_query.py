@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from growres.errors import QueryError, StoreError
+from growres.errors import QueryError, SchemaMismatchError, StoreError
 from growres.events import AttemptEnded
-from growres.store import Store
+from growres.store import Store, migration
 from growres.store.query import QueryResult, run_read_only
 
 
@@ -174,6 +174,30 @@ def test_a_store_that_is_not_there_is_named(tmp_path):
     (tmp_path / "notes.db").write_text("Dear diary, " * 500)
     with pytest.raises(StoreError, match=r"notes\.db: file is not a database"):
         run_read_only(f"sqlite:///{tmp_path}/notes.db", "select 1", timeout_s=1, max_rows=1)
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE alembic_version SET version_num = '9999'", "has schema 9999.*A newer growres made it"),
+        ("UPDATE alembic_version SET version_num = '0000'", "has schema 0000"),
+        ("DELETE FROM alembic_version", "is empty; this growres needs schema .*Run: growres db upgrade"),
+        ("DROP TABLE alembic_version", "holds tables that growres did not make"),
+    ],
+)
+def test_a_database_of_another_schema_is_refused_as_opening_it_is(place, query, statement, message):
+    place.execute(statement)
+    with pytest.raises(SchemaMismatchError, match=message) as refused:
+        query("select 1")
+    with pytest.raises(SchemaMismatchError) as not_opened:
+        Store.open(place.url, upgrade=False)
+    assert str(refused.value) == str(not_opened.value)
+
+
+def test_an_older_schema_is_refused_and_left_alone(place, query, monkeypatch):
+    monkeypatch.setattr(migration, "revisions", lambda: ["0001", "0002"])
+    with pytest.raises(SchemaMismatchError, match="older schema 0001; this growres needs schema 0002"):
+        query("select 1")
 
 
 @pytest.fixture

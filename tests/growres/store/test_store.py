@@ -79,7 +79,7 @@ def test_an_unknown_experiment_is_answered_with_the_nearest(store, digits):
     with pytest.raises(NotFoundError, match="none is stored yet.*growres submit"):
         store.find_experiment("latest")
     store.add_experiment(digits())
-    with pytest.raises(NotFoundError, match=r"'digitz'\. The nearest is 'digits'; see: growres list"):
+    with pytest.raises(NotFoundError, match=r"'digitz'\. The nearest is 'digits'\. See: growres list"):
         store.find_experiment("digitz")
 
 
@@ -217,19 +217,22 @@ def test_progress_tells_where_a_growing_trial_stands(store, digits, recorder, st
     for number in (1, 2):
         recorder.record(trial_id, 1, epoch(number))
     recorder.record(trial_id, 1, epoch(1, growth_step=1, arm="candidate", val_error=0.125, images_per_s=500.0))
+    recorder.flush()
+    assert store.progress(experiment_id)[0]["val_error"] == 0.25, "a candidate under trial is not the network yet"
     recorder.record(trial_id, 1, epoch(1, growth_step=1, arm="control", val_error=0.0625))
-    recorder.record(trial_id, 1, decided(1))
+    recorder.record(trial_id, 1, decided(1, val_error_candidate=0.125))
     grown, waiting, *_ = store.progress(experiment_id)
     assert (grown["trial_id"], grown["status"], grown["epochs"], grown["growth_steps"]) == (trial_id, "running", 4, 1)
-    assert (grown["last_val_error"], grown["best_val_error"], grown["images_per_s"]) == (0.125, 0.125, 500.0)
+    assert (grown["val_error"], grown["images_per_s"]) == (0.125, 500.0)
     assert (grown["num_blocks"], grown["last_verdict"]) == (3, "accepted")
-    assert (waiting["epochs"], waiting["num_blocks"], waiting["last_val_error"]) == (0, 2, None)
-    recorder.record(trial_id, 1, epoch(1, growth_step=2, arm="candidate", val_error=0.375))
-    recorder.record(trial_id, 1, decided(2, verdict="rejected"))
-    recorder.record(trial_id, 1, finished(num_blocks=3))
+    assert (waiting["epochs"], waiting["num_blocks"], waiting["val_error"]) == (0, 2, None)
+    recorder.record(trial_id, 1, epoch(1, growth_step=2, arm="candidate", val_error=0.0625))
+    recorder.record(trial_id, 1, decided(2, verdict="rejected", val_error_candidate=0.0625))
     grown = store.progress(experiment_id)[0]
-    assert (grown["last_val_error"], grown["best_val_error"], grown["last_verdict"]) == (0.375, 0.125, "rejected")
-    assert grown["num_blocks"] == 3
+    assert (grown["val_error"], grown["last_verdict"], grown["num_blocks"]) == (0.125, "rejected", 3)
+    recorder.record(trial_id, 1, finished(num_blocks=3, val_error=0.1875))
+    grown = store.progress(experiment_id)[0]
+    assert (grown["val_error"], grown["num_blocks"]) == (0.1875, 3)
 
 
 def test_epochs_come_step_by_step_and_arm_by_arm(store, digits, recorder, started, epoch):

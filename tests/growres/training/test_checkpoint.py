@@ -31,6 +31,7 @@ def test_a_truncated_checkpoint_is_refused_by_name(tmp_path: Path, kept: int) ->
         load_checkpoint(path)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_checkpoint_is_data_never_code(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
