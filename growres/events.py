@@ -56,7 +56,7 @@ class GrowthStepDecided:
     val_error_before: float
     val_error_candidate: float | None
     val_error_control: float | None
-    """None without a control arm, or where it diverged."""
+    """None without a control arm, where it diverged, or where the candidate did and the control was spared."""
     p_value: float | None
     verdict: Verdict
     reason: str
