@@ -97,6 +97,9 @@ class AttemptStarted:
     host: str
     device: str
     pid: int
+    epochs_before: int = 0
+    """Of earlier attempts, which this one goes on from; their events are told again before any new one."""
+    growth_steps_before: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import filelock
 
-from growres.errors import GrowresError
+from growres.errors import BusyError
 
 _NAME = "driver.lock"
 
@@ -20,14 +20,14 @@ def only_driver(folder: Path, experiment_id: str) -> Iterator[None]:
     Args:
         folder: the experiment's run folder, made if absent.
     Raises:
-        GrowresError: if another process on this machine is running it.
+        BusyError: if another process on this machine is running it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / _NAME, blocking=False)
     try:
         lock.acquire()
     except filelock.Timeout as error:
-        raise GrowresError(
+        raise BusyError(
             f"Experiment {experiment_id} is being run by another process. "
             f"Watch it with: growres status {experiment_id} --watch"
         ) from error

@@ -125,10 +125,13 @@ def _run(
     with only_driver(folder, experiment.id), closing(Recorder(None, folder / "spool.jsonl")) as recorder:
         trials = [trial for trial in store.trials(experiment.id) if trial.status in statuses]
         if not trials:
-            progress.note("nothing is left to run; failed trials are tried again with --failed")
+            progress.note("nothing is left to run" + _say_of_failed(experiment))
             return _outcome(store, experiment.id, None)
         recording = Recording(recorder, progress, {trial.id: trial.attempt for trial in trials})
         store.set_experiment_status(experiment.id, "running")
+        store.mark_trials(experiment.id, [status for status in statuses if status != "queued"], "queued")
+        if backend == "local":
+            progress.note("starting Ray" if address in (None, "local") else f"joining Ray at {address}")
         try:
             with second_interrupt_exits(), _backend(backend, address, home) as dashboard_url:
                 progress.started(
@@ -150,6 +153,11 @@ def _run(
             store.finish_experiment(experiment.id)
             progress.close()
     return _outcome(store, experiment.id, dashboard_url)
+
+
+def _say_of_failed(experiment: ExperimentRow) -> str:
+    failed = experiment.trial_counts.get("failed", 0)
+    return f"; the {failed} failed are tried again with --failed" if failed else ""
 
 
 def _drive(

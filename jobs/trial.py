@@ -5,6 +5,7 @@ Ray-free, so that the inline driver and Ray's workers run the same code.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import socket
@@ -18,8 +19,16 @@ import torch
 from growres import events
 from growres.config.experiment import ResourcesConfig, TrialConfig
 from growres.data.loading import load_images
-from growres.errors import ConfigError
-from growres.events import ArtifactWritten, AttemptStarted, Event, GrowthStepDecided, ProcedureEvent, TrialFinished
+from growres.errors import CheckpointError, ConfigError
+from growres.events import (
+    ArtifactWritten,
+    AttemptStarted,
+    EpochFinished,
+    Event,
+    GrowthStepDecided,
+    ProcedureEvent,
+    TrialFinished,
+)
 from growres.growth.procedure import Growth
 from growres.training.checkpoint import load_checkpoint, save_checkpoint
 from growres.training.context import TrainingContext
@@ -61,11 +70,22 @@ def run_attempt(task: TrialTask) -> Iterator[Event]:
     config = TrialConfig.model_validate(task.config)
     device = choose_device(config.resources)
     limit_threads(config.resources)
-    yield AttemptStarted(host=socket.gethostname(), device=describe_device(device), pid=os.getpid())
+    started = AttemptStarted(host=socket.gethostname(), device=describe_device(device), pid=os.getpid())
+    try:
+        saved = load_checkpoint(task.checkpoint, device=device) if task.checkpoint.exists() else None
+    except CheckpointError:
+        yield started  # an attempt, if a short one
+        raise
+    past = _past_events(saved)
+    yield dataclasses.replace(
+        started,
+        epochs_before=sum(isinstance(event, EpochFinished) for event in past),
+        growth_steps_before=sum(isinstance(event, GrowthStepDecided) for event in past),
+    )
     images = load_images(config.dataset, Path(task.home))
     procedure = make_procedure(config, TrainingContext.of(config, images, device))
-    past = _restore(procedure, task.checkpoint, device)
-    if past:
+    if saved is not None:
+        procedure.load_state_dict(saved["procedure"])
         yield from past
         yield _describe_checkpoint(task)
     if past and isinstance(past[-1], TrialFinished):
@@ -113,12 +133,8 @@ def describe_device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def _restore(procedure: Procedure, checkpoint: Path, device: torch.device) -> list[ProcedureEvent]:
-    if not checkpoint.exists():
-        return []
-    saved = load_checkpoint(checkpoint, device=device)
-    procedure.load_state_dict(saved["procedure"])
-    past = [events.from_dict(values) for values in saved["events"]]
+def _past_events(saved: dict[str, Any] | None) -> list[ProcedureEvent]:
+    past = [events.from_dict(values) for values in saved["events"]] if saved else []
     return [event for event in past if isinstance(event, ProcedureEvent)]
 
 

@@ -37,9 +37,10 @@ LENET5 = ModelEntry(
     arguments=(
         Choice(
             name="output",
-            choices=("rbf", "linear"),
-            default="rbf",
-            description="rbf: distances to the fixed codes of the ten digits, as published; linear: for any classes",
+            choices=("auto", "rbf", "linear"),
+            default="auto",
+            description="rbf: distances to the fixed codes of the ten digits, as published; linear: for any classes; "
+            "auto: rbf where there are ten",
         ),
     ),
     rules=(_codes_for_ten_classes,),

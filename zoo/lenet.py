@@ -193,10 +193,15 @@ class LeNet5(nn.Module):
     """The 1998 network. Its logits are minus the scaled distances for `rbf`, a linear layer's for `linear`."""
 
     def __init__(
-        self, *, num_classes: int, in_channels: int, image_size: int, output: Literal["rbf", "linear"] = "rbf"
+        self, *, num_classes: int, in_channels: int, image_size: int, output: Literal["auto", "rbf", "linear"] = "auto"
     ) -> None:
-        """A freshly initialised network; `rbf` has codes for ten classes. Any image size will do."""
+        """A freshly initialised network; `rbf` has codes for ten classes, and `auto` takes it for ten.
+
+        Any image size will do.
+        """
         super().__init__()
+        if output == "auto":
+            output = "rbf" if num_classes == 10 else "linear"
         self.c1 = Convolution(in_channels, 6)
         self.s2 = Subsampling(6)
         self.c3 = PartialConvolution(6, C3_TABLE)

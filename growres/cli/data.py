@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,8 +10,8 @@ import typer
 
 from growres.cli import figures
 from growres.cli.tables import Column, Format, FormatOption, figure, print_facts, print_json, print_rows
-from growres.cli.talk import say
-from growres.errors import NotFoundError
+from growres.cli.talk import command, say
+from growres.errors import DataError, NotFoundError
 
 if TYPE_CHECKING:
     from growres.config.experiment import DatasetConfig
@@ -70,7 +71,12 @@ def show(
     changes = {"channels": channels and int(channels), "image_size": image_size}
     given = {key: value for key, value in changes.items() if value is not None}
     config = DatasetConfig.model_validate(_dataset(source).model_dump() | given)
-    facts = describe_source(config)
+    try:
+        facts = describe_source(config)
+    except DataError as error:
+        if "dataset.image_size" not in str(error):
+            raise
+        raise DataError(f"{error} Here: {command()} data show {shlex.quote(source)} --image-size 32") from error
     match output:
         case Format.JSON:
             print_json(facts)

@@ -258,10 +258,11 @@ def _status_columns(rows: Sequence[dict[str, Any]]) -> list[Column]:
 
 
 def _headline(experiment: ExperimentRow) -> str:
-    since = experiment.ended_at or experiment.started_at or experiment.created_at
+    moment = experiment.ended_at or experiment.started_at or experiment.created_at
+    since = f"at {figures.time(moment)}" if experiment.ended_at else f"since {figures.time(moment)}"
     host = f" on {figures.text(experiment.host)}" if experiment.host else ""
     reason = f" ({figures.text(experiment.reason)})" if experiment.reason else ""
-    return f"{experiment.name} ({experiment.id}): {experiment.status} since {figures.time(since)} UTC{host}{reason}"
+    return f"{experiment.name} ({experiment.id}): {experiment.status} {since} UTC{host}{reason}"
 
 
 def _watch(store: Store, experiment: ExperimentRow) -> None:

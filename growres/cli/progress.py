@@ -164,13 +164,14 @@ def sentence(trial: TrialProgress, event: Event) -> str | None:
     """The event as a line for a person; None for those too frequent or too small to tell."""
     match event:
         case AttemptStarted():
-            return f"{trial.label}: started on {figures.text(event.host)} ({figures.text(event.device)})"
+            return f"{trial.label}: {_begun(event)} on {figures.text(event.host)} ({figures.text(event.device)})"
         case GrowthStepDecided():
             after = figures.percent(event.val_error_candidate)
-            return (
-                f"{trial.label}: step {event.step} {event.verdict}, block {event.block} in stage {event.stage}, "
-                f"val error {figures.percent(event.val_error_before)} -> {after} ({figures.text(event.reason)})"
-            )
+            change = f"val error {figures.percent(event.val_error_before)} -> {after}"
+            if event.val_error_candidate is None:
+                change = figures.text(event.reason)
+            step = f"step {event.step} {event.verdict}, block {event.block} in stage {event.stage}"
+            return f"{trial.label}: {step}, {change}"
         case TrialFinished():
             blocks = "" if event.num_blocks is None else f"{figures.number_of(event.num_blocks, 'block')}, "
             return (
@@ -181,6 +182,14 @@ def sentence(trial: TrialProgress, event: Event) -> str | None:
         case AttemptEnded() if event.status != "succeeded":
             return f"{trial.label}: {event.status}: {figures.text(event.reason)}"
     return None
+
+
+def _begun(event: AttemptStarted) -> str:
+    """`started`, or where an attempt goes on from: what came before is told once more, and not shown again."""
+    if not event.epochs_before:
+        return "started"
+    steps = f", {figures.number_of(event.growth_steps_before, 'growth step')}" if event.growth_steps_before else ""
+    return f"goes on after {figures.number_of(event.epochs_before, 'epoch')}{steps}"
 
 
 class PlainDisplay:
@@ -194,6 +203,9 @@ class PlainDisplay:
         self.note(headline)
 
     def moved(self, trial: TrialProgress, event: Event) -> None:
+        if isinstance(event, AttemptStarted):
+            told = max(self._steps_told.get(trial.trial_id, 0), event.growth_steps_before)
+            self._steps_told[trial.trial_id] = told
         if isinstance(event, GrowthStepDecided):
             if event.step <= self._steps_told.get(trial.trial_id, 0):
                 return  # a retried attempt tells again what the one before it did

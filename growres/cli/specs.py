@@ -93,6 +93,10 @@ def print_plan(path: Path, overrides: Sequence[str], output: Format) -> None:
     from growres.config.loading import load_experiment
 
     experiment = load_experiment(path, overrides).experiment
+    if experiment.dataset.source in ("parquet", "imagefolder"):
+        from growres.data import pin_source
+
+        pin_source(experiment.dataset)  # a path that leads nowhere is said now
     plan = describe_plan(experiment, _num_train_images(experiment.dataset))
     rows = [asdict(trial) for trial in plan.trials]
     shown = [

@@ -153,7 +153,8 @@ def _counts(leaderboard: list[dict[str, Any]]) -> str:
 
 
 def _say_what_to_try(experiment_id: str, trial: dict[str, Any]) -> None:
-    sql = "SELECT variant, avg(test_error) AS test_error FROM leaderboard GROUP BY variant"
+    mine = f"experiment_id = '{experiment_id}'"
+    sql = f"SELECT variant, avg(test_error) AS test_error FROM leaderboard WHERE {mine} GROUP BY variant"
     say("Try next:")
     say(f"  {command()} results {experiment_id} --by variant")
     say(f"  {command()} show {trial['trial_id']}")

@@ -151,7 +151,8 @@ class _Batch:
         if state.attempt:
             reason = f"never ended; followed by attempt {record.attempt}"
             close_attempts(connection, Attempt.trial_id == trial_id, "interrupted", reason=reason, at=None)
-        self._write_attempt(record, status="running", started_at=at, **_columns(started))
+        where = {"host": started.host, "device": started.device, "pid": started.pid}
+        self._write_attempt(record, status="running", started_at=at, **where)
         self._move(record, state, "running", reason=None)
         connection.execute(
             update(Trial)

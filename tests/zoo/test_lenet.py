@@ -166,3 +166,9 @@ def test_c5_sees_the_whole_image():
     model(images).sum().backward()
     assert isinstance(model.c5, nn.Conv2d)
     assert (images.grad != 0).all()
+
+
+def test_auto_takes_the_published_output_for_ten_classes_and_a_linear_one_for_others():
+    assert isinstance(make(num_classes=10).out, CodeDistance)
+    other = make(num_classes=7)
+    assert isinstance(other.out, nn.Linear) and other.out.out_features == 7

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import re
 import sys
@@ -40,8 +41,8 @@ def test_elsewhere_than_on_a_terminal_each_decision_is_one_plain_line(grown_tria
     assert stream.getvalue().splitlines() == [
         "digits (k3f9xa): 2 trials, dashboard at http://127.0.0.1:8265",
         "k3f9xa-1 simons, seed 0: started on laptop (cpu)",
-        "k3f9xa-1 simons, seed 0: step 1 accepted, block 1 in stage 0, val error 8.00% -> 2.09% (a drop)",
-        "k3f9xa-1 simons, seed 0: step 2 rejected, block 1 in stage 0, val error 2.09% -> 9.00% (no drop)",
+        "k3f9xa-1 simons, seed 0: step 1 accepted, block 1 in stage 0, val error 8.00% -> 2.09%",
+        "k3f9xa-1 simons, seed 0: step 2 rejected, block 1 in stage 0, val error 2.09% -> 9.00%",
         "k3f9xa-1 simons, seed 0: finished, val error 2.09%, test error 2.49%, 3 blocks, 51.2k parameters, 1m 02s",
         "k3f9xa-2 lenet5, seed 1: failed: no \\x1b[2J memory",
         "one note",
@@ -115,3 +116,17 @@ def test_a_display_that_fails_ends_no_run(grown_trial):
     view.event("a trial that nobody announced", grown_trial[0])
     view.note("hello")
     view.close()
+
+
+def test_what_an_earlier_attempt_told_is_not_told_again(grown_trial):
+    stream = io.StringIO()
+    view = ProgressView(stream)
+    view.started("k3f9xa", "digits", TRIALS, None)
+    started, *rest = grown_trial
+    view.event("k3f9xa-1", dataclasses.replace(started, epochs_before=6, growth_steps_before=1))
+    for event in rest:
+        view.event("k3f9xa-1", event)
+    view.close()
+    _, goes_on, *told = stream.getvalue().splitlines()
+    assert goes_on == "k3f9xa-1 simons, seed 0: goes on after 6 epochs, 1 growth step on laptop (cpu)"
+    assert not any("step 1" in line for line in told) and any("step 2" in line for line in told)

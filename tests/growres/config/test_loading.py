@@ -437,28 +437,29 @@ def test_models_that_suit_the_images_pass(digits, load):
 
 def test_a_model_that_cannot_be_made_for_the_images_is_said_once_where_it_is_named(digits, refuse_models):
     text = digits.replace("blocks: [1, 1], widths: [16, 32]", f"blocks: {[1] * 8}, widths: {[2] * 8}")
+    text = text.replace("{name: lenet5}", "{name: lenet5, output: rbf}")
     too_deep, wrong_output = refuse_models(text, num_classes=3)
     assert re.match(r"exp\.yaml:13:42: variants\.simons\.model\.blocks: images of 8x8 are too small", too_deep)
     assert wrong_output == (
-        "exp.yaml:23:49: variants.lenet5.model.name: lenet5 with output rbf has codes for the 10 digits only, "
+        "exp.yaml:23:65: variants.lenet5.model.output: lenet5 with output rbf has codes for the 10 digits only, "
         "and there are 3 classes; give it output: linear"
     )
 
 
 def test_a_swept_model_that_cannot_be_made_for_the_images_is_said_where_the_sweep_names_it(digits, refuse_models):
-    text = digits.replace("{name: lenet5}", "{name: lenet5, output: linear}")
-    [line] = refuse_models(text.replace(SWEEP, "sweep: {model.name: {grid: [resnet14, lenet5]}}"), num_classes=3)
-    assert line.startswith("exp.yaml:27:43: variants.resnet14.sweep.model.name.grid.1: lenet5 with output rbf")
+    [line] = refuse_models(digits.replace(SWEEP, "sweep: {model.name: {grid: [lenet5, resnet14]}}"), image_size=3)
+    assert line.startswith("exp.yaml:27:41: variants.resnet14.sweep.model.name.grid.1: images of 3x3 are too small")
 
 
 def test_an_override_that_makes_the_images_and_the_model_clash_is_blamed(digits, refuse_models):
-    name = "variants.resnet14.model.name=lenet5"
-    assert any(line.startswith(f"--set {name}: ") for line in refuse_models(digits, name, num_classes=3))
+    name = "variants.lenet5.model.name=resnet20"
+    assert any(line.startswith(f"--set {name}: ") for line in refuse_models(digits, name, image_size=3))
     text = digits.replace("{name: lenet5}", f"{{name: resnet, blocks: {[1] * 8}, widths: {[2] * 8}}}", 1)
     [line] = refuse_models(text, "dataset.image_size=8")
     assert line.startswith("--set dataset.image_size=8: dataset.image_size: images of 8x8 are too small for resnet")
-    [line] = refuse_models(digits, "dataset.image_size=8", num_classes=3)
-    assert line.startswith("exp.yaml:23:49: variants.lenet5.model.name: "), "another size would not help"
+    text = digits.replace("{name: lenet5}", "{name: lenet5, output: rbf}")
+    [line] = refuse_models(text, "dataset.image_size=8", num_classes=3)
+    assert line.startswith("exp.yaml:23:65: variants.lenet5.model.output: "), "another size would not help"
 
 
 # ------------------------------------------------------------------------------------------- what is no experiment
