@@ -21,7 +21,7 @@ def text(value: object) -> str:
         return time(value)
     if isinstance(value, list | tuple):
         return " ".join(text(item) for item in value)
-    words = str(value)
+    words = f"{value:.4g}" if isinstance(value, float) else str(value)
     if words.isprintable():
         return words
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from growres.config.experiment_file import ExperimentFile, VariantEntry
 from growres.config.problems import Problem, Problems, did_you_mean, listed, shown
 from growres.config.shape import Spot, choices_of, follow, models_of, requirement, stand_in
 from growres.config.tree import Node, Path, Place, Unreadable, deepest, plain
@@ -90,7 +91,9 @@ def _report(model: type[BaseModel], error: ErrorDetails, root: Node, problems: P
     match error["type"]:
         case "extra_forbidden":
             allowed = list(spot.owner.model_fields)
-            guess = did_you_mean(spot.path[-1], allowed)
+            name = spot.path[-1]
+            misplaced = spot.owner is ExperimentFile and name in VariantEntry.model_fields
+            guess = f"; {name} belongs in a variant" if misplaced else did_you_mean(name, allowed)
             problems.at_key(node, f"unknown key; allowed: {listed(allowed)}{guess}")
             return None
         case "missing" if isinstance(spot.path[-1], str):

@@ -504,3 +504,8 @@ def test_reading_an_experiment_needs_neither_torch_nor_ray():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_key_of_a_variant_at_the_top_of_the_file_is_sent_where_it_belongs(digits, load):
+    with pytest.raises(ConfigError, match=r"exp\.yaml:\d+:1: sweep: unknown key; .*; sweep belongs in a variant"):
+        load(digits + "\nsweep: {training.epochs: {grid: [1, 2]}}\n")
