@@ -185,8 +185,12 @@ def _counts(counts: dict[str, int]) -> str:
 def list_experiments(output: FormatOption = Format.TABLE) -> None:
     """List the experiments in the store, newest first."""
     with open_store() as store:
-        rows = [_listed(experiment) for experiment in store.experiments()]
+        experiments = store.experiments()
+        rows = [_listed(experiment) for experiment in experiments]
+        gone = [experiment for experiment in experiments if _is_abandoned(store, experiment)]
     print_rows(rows, _LIST_COLUMNS, output)
+    for experiment in gone:
+        _say_how_to_go_on(experiment)
     if not rows:
         say(f"There is no experiment yet. Begin with: {command()} submit digits")
 

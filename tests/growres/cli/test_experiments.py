@@ -161,7 +161,7 @@ def test_an_experiment_whose_driver_died_says_so_and_ends_the_watch(growres, run
         if ran_once:
             with only_driver(folder, experiment_id):
                 pass
-        for arguments in (["status"], ["status", "--watch"], ["status", "--format", "json"]):
+        for arguments in (["list"], ["status"], ["status", "--watch"], ["status", "--format", "json"]):
             answer = growres(*arguments)
             assert answer.code == 0
             assert answer.err.count("its driver is gone") == 1
