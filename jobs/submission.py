@@ -209,7 +209,6 @@ def _device_here(experiment: Experiment, backend: Backend, address: str | None) 
 def _task(trial: TrialRow, folder: Path, home: Path) -> TrialTask:
     return TrialTask(
         trial_id=trial.id,
-        label=f"{trial.variant}, seed {trial.seed}",
         config=trial.config,
         run_folder=str(folder),
         home=str(home),

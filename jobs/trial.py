@@ -42,8 +42,6 @@ class TrialTask:
     """What a worker is handed: plain data, and paths that it shares with the driver."""
 
     trial_id: str
-    label: str
-    """For people: variant and seed, as in 'simons, seed 0'."""
     config: dict[str, Any]
     """A TrialConfig as JSON."""
     run_folder: str
