@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
@@ -54,8 +53,8 @@ def submit(
 ) -> Outcome:
     """Runs an experiment file to its end, or to its interruption.
 
-    The file, the models and the data are checked before anything is stored. Ctrl-C gives an Outcome whose status is
-    `interrupted`; a second one raises KeyboardInterrupt.
+    The file, the models and the data are checked before anything is stored. Ctrl-C while trials run gives an Outcome
+    whose status is `interrupted`; a second one ends the process at once.
 
     Raises:
         GrowresError: if the experiment cannot begin.
@@ -224,14 +223,13 @@ def _with_pinned_data(experiment: Experiment) -> Experiment:
 
 def _outcome(store: Store, experiment_id: str, dashboard_url: str | None) -> Outcome:
     experiment = store.find_experiment(experiment_id)
-    statuses = Counter(trial.status for trial in store.trials(experiment_id))
     return Outcome(
         experiment_id=experiment.id,
         name=experiment.name,
         status=experiment.status,
-        num_succeeded=statuses["succeeded"],
-        num_failed=statuses["failed"],
-        num_interrupted=statuses["interrupted"],
+        num_succeeded=experiment.trial_counts.get("succeeded", 0),
+        num_failed=experiment.trial_counts.get("failed", 0),
+        num_interrupted=experiment.trial_counts.get("interrupted", 0),
         dashboard_url=dashboard_url,
         database=store.url_for_people,
     )

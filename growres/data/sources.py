@@ -279,6 +279,7 @@ def _imagefolder(config: DatasetConfig) -> dict[str, Any]:
 
     found = {split: _class_files(folder) for split, folder in _split_folders(config).items()}
     class_names = sorted({name for classes in found.values() for name in classes})
+    label_of = {name: label for label, name in enumerate(class_names)}
     features = datasets.Features(
         {"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=class_names)}
     )
@@ -286,7 +287,7 @@ def _imagefolder(config: DatasetConfig) -> dict[str, Any]:
         split: datasets.Dataset.from_dict(
             {
                 "image": [str(file) for files in classes.values() for file in files],
-                "label": [class_names.index(name) for name, files in classes.items() for _ in files],
+                "label": [label_of[name] for name, files in classes.items() for _ in files],
             },
             features=features,
         )
