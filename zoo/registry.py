@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from zoo.catalogue import PUBLISHED, cifar_residual
+from zoo.catalogue import PUBLISHED
+from zoo.catalogue.resnet import residual_by_depth
 from zoo.entry import ModelEntry, ModelError, did_you_mean, is_positive_int
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def describe(name: str) -> ModelEntry:
     Raises:
         ModelError: the zoo has no network of this name; the message names the nearest.
     """
-    entry = _BY_NAME.get(name) or cifar_residual(name)
+    entry = _BY_NAME.get(name) or residual_by_depth(name)
     if entry is None:
         raise ModelError(f"no network is named {name!r}{did_you_mean(name, _BY_NAME)}; see zoo list")
     return entry
@@ -80,7 +81,10 @@ def create_model(name: str, *, num_classes: int, in_channels: int, image_size: i
     module, function = entry.factory.split(":")
     factory = getattr(import_module(module), function)
     model: nn.Module = factory(
-        num_classes=num_classes, in_channels=in_channels, image_size=image_size, **entry.settings(kwargs)
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+        **entry.settings(kwargs, image_size=image_size),
     )
     return model
 
@@ -97,16 +101,20 @@ def _problems_of_the_data(num_classes: int | None, in_channels: int | None, imag
 
 
 def _problems_of_the_image(entry: ModelEntry, kwargs: Mapping[str, Any], image_size: int) -> list[str]:
-    smallest = entry.smallest_image(entry.settings(kwargs))
+    smallest = entry.smallest_image(entry.settings(kwargs, image_size=image_size))
     if image_size >= smallest:
         return []
     return [
         f"images of {image_size}x{image_size} are too small for {entry.name}, whose smallest are "
-        f"{smallest}x{smallest}; the nearest network that fits is {_nearest_that_fits(entry.name, image_size)}"
+        f"{smallest}x{smallest}; the nearest network that fits is {_nearest_that_fits(entry, kwargs, image_size)}"
     ]
 
 
-def _nearest_that_fits(name: str, image_size: int) -> str:
+def _nearest_that_fits(entry: ModelEntry, kwargs: Mapping[str, Any], image_size: int) -> str:
+    if entry.argument("small_input"):
+        small = entry.settings({**kwargs, "small_input": True}, image_size=image_size)
+        if entry.smallest_image(small) <= image_size:
+            return f"{entry.name} with small_input: true"
     fitting = [other.name for other in PUBLISHED if other.min_image_size is None or other.min_image_size <= image_size]
-    [nearest] = difflib.get_close_matches(name, fitting, n=1, cutoff=0.0)
+    [nearest] = difflib.get_close_matches(entry.name, fitting, n=1, cutoff=0.0)
     return nearest if _BY_NAME[nearest].min_image_size is not None else f"{nearest} with fewer stages"

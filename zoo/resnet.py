@@ -1,18 +1,22 @@
-"""Residual networks for small images, post- and pre-activation, and their plain twins.
+"""Residual networks, post- and pre-activation, for ImageNet and for small images, and their plain twins.
 
-He, Zhang, Ren and Sun: Deep Residual Learning for Image Recognition, 2015 (arXiv:1512.03385), section 4.2, and
-Identity Mappings in Deep Residual Networks, 2016 (arXiv:1603.05027).
+He, Zhang, Ren and Sun: Deep Residual Learning for Image Recognition, 2015 (arXiv:1512.03385), and
+Identity Mappings in Deep Residual Networks, 2016 (arXiv:1603.05027), whose names h and f are used here.
 
-    stem (3x3 convolution) > stages of blocks > head (global average, linear)
+    stem > stages of blocks > head (global average, linear)
 
-Every stage but the first halves the map in its first block. The three forms differ in how a block ends and begins:
+The stem of small images is a 3x3 convolution; ImageNet's is a 7x7 convolution and a max pooling, both of stride 2.
+Every stage but the first halves the map in its first block. A block is
 
-    resnet          y = relu(F(x) + h(x))     F: conv, norm, relu, conv, norm
-    preact_resnet   y = F(x) + h(x)           F: norm, relu, conv, norm, relu, conv
-    plain           y = relu(F(x))            F as in resnet
+    y = f(F(x) + h(x))
 
-h is the identity wherever the shape stays. Where it changes, `option_a` keeps every second pixel and adds channels
-of zeros (no weights), and `option_b` is a 1x1 convolution.
+    h   the shortcut: the identity, in the networks that were published to be used. Where the shape changes,
+        `option_a` keeps every second pixel and adds channels of zeros (no weights), `option_b` is a 1x1 convolution,
+        and `option_c` has such convolutions everywhere. The second paper's variants scale, gate or drop it.
+    f   what follows the addition: relu in the first paper, nothing in the second (there norm and relu come
+        before each convolution of the branch F, the full pre-activation), and three orders in between.
+
+A plain network has no shortcut: y = f(F(x)).
 
 Dimension key: N batch, C channels of the block's input, D channels of its output, H and W height and width.
 """
@@ -22,7 +26,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, cast
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +35,11 @@ from torch import Tensor, nn
 
 Form = Literal["resnet", "preact_resnet", "plain"]
 BlockKind = Literal["basic", "bottleneck"]
-ShortcutOption = Literal["option_a", "option_b"]
+ShortcutOption = Literal["option_a", "option_b", "option_c"]
+ShortcutVariant = Literal[
+    "identity", "constant_scaling", "exclusive_gating", "shortcut_only_gating", "conv1x1", "dropout"
+]
+ActivationOrder = Literal["original", "bn_after", "relu_before", "relu_only_pre", "full_pre"]
 
 BOTTLENECK_EXPANSION = 4
 
@@ -41,47 +50,87 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
 
 
-def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
+def conv1x1(in_channels: int, out_channels: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=bias)
 
 
-def branch_convolutions(kind: BlockKind, in_channels: int, width: int, stride: int) -> list[nn.Conv2d]:
-    """The convolutions of a residual branch, in order. A bottleneck strides in its 3x3, as later releases do."""
+def branch_convolutions(
+    kind: BlockKind, in_channels: int, width: int, stride: int, *, stride_in_1x1: bool = False
+) -> list[nn.Conv2d]:
+    """The convolutions of a residual branch, in order.
+
+    A bottleneck strides in its 3x3, as later releases do, or in its first 1x1, as in the paper (a twentieth fewer
+    multiplications and three quarters of the map never looked at).
+    """
     if kind == "basic":
         return [conv3x3(in_channels, width, stride), conv3x3(width, width)]
+    first, second = (stride, 1) if stride_in_1x1 else (1, stride)
     return [
-        conv1x1(in_channels, width),
-        conv3x3(width, width, stride),
+        conv1x1(in_channels, width, first),
+        conv3x3(width, width, second),
         conv1x1(width, BOTTLENECK_EXPANSION * width),
     ]
 
 
-def postactivation_branch(convolutions: Sequence[nn.Conv2d]) -> nn.Sequential:
-    """conv, norm, relu, ..., conv, norm: the last relu waits until after the addition."""
+def branch_of(convolutions: Sequence[nn.Conv2d], f: ActivationOrder, *, activated: bool) -> nn.Sequential:
+    """The branch F around these convolutions, in the order of layers that f asks for.
+
+        original        conv norm relu  conv norm
+        bn_after        conv norm relu  conv
+        relu_before     conv norm relu  conv norm relu
+        relu_only_pre   relu conv norm  relu conv norm
+        full_pre        norm relu conv  norm relu conv
+
+    Args:
+        activated: the input has been activated already: a branch that begins with an activation leaves it out.
+    """
+    last = len(convolutions)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, conv in enumerate(convolutions, start=1):
-        layers[f"conv{number}"] = conv
-        layers[f"norm{number}"] = nn.BatchNorm2d(conv.out_channels)
-        if number < len(convolutions):
-            layers[f"relu{number}"] = nn.ReLU(inplace=True)
-    return nn.Sequential(layers)
-
-
-def preactivation_branch(convolutions: Sequence[nn.Conv2d], *, activated: bool) -> nn.Sequential:
-    """norm, relu, conv, norm, relu, conv, ...; without the first norm and relu where the input had its own already."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, conv in enumerate(convolutions, start=1):
-        if number > 1 or not activated:
+        activates_first = f in ("relu_only_pre", "full_pre") and not (number == 1 and activated)
+        if activates_first and f == "full_pre":
             layers[f"norm{number}"] = nn.BatchNorm2d(conv.in_channels)
-            layers[f"relu{number}"] = nn.ReLU(inplace=True)
+        if activates_first:
+            on_the_input = f == "relu_only_pre" and number == 1  # which the shortcut reads too
+            layers[f"relu{number}"] = nn.ReLU(inplace=not on_the_input)
         layers[f"conv{number}"] = conv
+        if f != "full_pre" and not (f == "bn_after" and number == last):
+            layers[f"norm{number}"] = nn.BatchNorm2d(conv.out_channels)
+        if f == "relu_before" or (f in ("original", "bn_after") and number < last):
+            layers[f"relu{number}"] = nn.ReLU(inplace=True)
     return nn.Sequential(layers)
+
+
+def after_addition(f: ActivationOrder, channels: int) -> nn.Module:
+    """What f itself is: the layers between the sum and the block's output."""
+    match f:
+        case "original":
+            return nn.ReLU(inplace=True)
+        case "bn_after":
+            return norm_relu(channels)
+        case _:
+            return nn.Identity()
+
+
+def norm_relu(channels: int) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(channels), relu=nn.ReLU(inplace=True)))
+
+
+def activation_of(f: ActivationOrder, channels: int) -> nn.Module:
+    """What the pre-activation orders put before a convolution, and after the last block; nothing in the others."""
+    match f:
+        case "full_pre":
+            return norm_relu(channels)
+        case "relu_only_pre":
+            return nn.ReLU()
+        case _:
+            return nn.Identity()
 
 
 # ------------------------------------------------------------------------------------------------------- shortcut
 
 
-class PaddedShortcut(nn.Module):
+class PaddedPath(nn.Module):
     """Option A: every `stride`-th pixel, and zeros for the channels that the input lacks. It has no weights.
 
     The zeros follow the input's channels, as in fb.resnet.torch; other code puts them on both sides, which is
@@ -101,22 +150,106 @@ class PaddedShortcut(nn.Module):
         return f"stride={self.stride}, extra_channels={self.extra_channels}"
 
 
-def identity_or_padding(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """The shortcut without weights: the identity where the shape stays, option A where it changes."""
-    if stride == 1 and in_channels == out_channels:
-        return nn.Identity()
-    return PaddedShortcut(stride, out_channels - in_channels)
+def projection(in_channels: int, out_channels: int, stride: int, f: ActivationOrder) -> nn.Module:
+    """A 1x1 convolution, with a norm unless one precedes it or follows the addition."""
+    conv = conv1x1(in_channels, out_channels, stride)
+    if f in ("full_pre", "bn_after"):
+        return conv
+    return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_channels)))
+
+
+class Gate(nn.Module):
+    """g(x) = sigmoid(W x + b) for each pixel of each channel, W a 1x1 convolution that starts from the given b."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, bias: float) -> None:
+        super().__init__()
+        self.conv = conv1x1(in_channels, out_channels, stride, bias=True)
+        nn.init.constant_(cast(Tensor, self.conv.bias), bias)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return torch.sigmoid(self.conv(x_NCHW))
+
+
+class Shortcut(nn.Module, ABC):
+    """Joins what the branch made of the input with the input itself."""
+
+    @abstractmethod
+    def forward(self, x_NCHW: Tensor, branch_NDHW: Tensor) -> Tensor:
+        """The sum, (N, D, H', W')."""
+
+
+class NoShortcut(Shortcut):
+    """F(x): what a plain network has."""
+
+    def forward(self, x_NCHW: Tensor, branch_NDHW: Tensor) -> Tensor:
+        return branch_NDHW
+
+
+class Addition(Shortcut):
+    """F(x) + x, the input on a path that gives it the branch's shape: He et al. 2015, equations 1 and 2."""
+
+    def __init__(self, path: nn.Module) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, x_NCHW: Tensor, branch_NDHW: Tensor) -> Tensor:
+        return cast(Tensor, branch_NDHW + self.path(x_NCHW))
+
+
+class ConstantScaling(Shortcut):
+    """b F(x) + a x. The paper has a = b = 0.5 (12.35 % for ResNet-110 on CIFAR-10); a = b = 1 is the addition."""
+
+    def __init__(self, path: nn.Module, *, shortcut_scale: float, branch_scale: float) -> None:
+        super().__init__()
+        self.path = path
+        self.shortcut_scale = shortcut_scale
+        self.branch_scale = branch_scale
+
+    def forward(self, x_NCHW: Tensor, branch_NDHW: Tensor) -> Tensor:
+        return cast(Tensor, self.branch_scale * branch_NDHW + self.shortcut_scale * self.path(x_NCHW))
+
+
+class ExclusiveGating(Shortcut):
+    """g(x) F(x) + (1 - g(x)) x, as in Highway Networks: the more of one, the less of the other."""
+
+    def __init__(self, path: nn.Module, gate: Gate) -> None:
+        super().__init__()
+        self.path = path
+        self.gate = gate
+
+    def forward(self, x_NCHW: Tensor, branch_NDHW: Tensor) -> Tensor:
+        g_NDHW = self.gate(x_NCHW)
+        return cast(Tensor, g_NDHW * branch_NDHW + (1 - g_NDHW) * self.path(x_NCHW))
+
+
+class ShortcutOnlyGating(Shortcut):
+    """F(x) + (1 - g(x)) x."""
+
+    def __init__(self, path: nn.Module, gate: Gate) -> None:
+        super().__init__()
+        self.path = path
+        self.gate = gate
+
+    def forward(self, x_NCHW: Tensor, branch_NDHW: Tensor) -> Tensor:
+        return cast(Tensor, branch_NDHW + (1 - self.gate(x_NCHW)) * self.path(x_NCHW))
 
 
 # ---------------------------------------------------------------------------------------------------------- block
 
 
-class Block(nn.Module, ABC):
-    """What every block has: a branch, and names for the layers that growth sets to zero."""
+class Block(nn.Module):
+    """y = f(F(x) + h(x)).
 
-    preactivation: ClassVar[bool]
-    """Whether norm and relu come before each convolution, so that the block's output is a bare sum."""
-    branch: nn.Sequential
+    `before_split` is the identity but for pre-activation blocks with a projection: those activate their input once, for
+    branch and shortcut alike (the second paper's appendix). `after` is f.
+    """
+
+    def __init__(self, before_split: nn.Module, branch: nn.Sequential, shortcut: Shortcut, after: nn.Module) -> None:
+        super().__init__()
+        self.before_split = before_split
+        self.branch = branch
+        self.shortcut = shortcut
+        self.after = after
 
     @property
     def last_conv(self) -> nn.Conv2d:
@@ -124,71 +257,104 @@ class Block(nn.Module, ABC):
         return [layer for layer in self.branch if isinstance(layer, nn.Conv2d)][-1]
 
     @property
-    @abstractmethod
     def last_norm(self) -> nn.BatchNorm2d | None:
-        """The batch norm that ends the branch; None where a convolution does."""
-
-
-class PostactivationBlock(Block):
-    """y = relu(F(x) + h(x)): He et al. 2015, equations 1 and 2."""
-
-    preactivation = False
-
-    def __init__(self, branch: nn.Sequential, shortcut: nn.Module) -> None:
-        super().__init__()
-        self.branch = branch
-        self.shortcut = shortcut
-
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        return cast(nn.BatchNorm2d, self.branch[-1])
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        return F.relu(self.branch(x_NCHW) + self.shortcut(x_NCHW))
-
-
-class PreactivationBlock(Block):
-    """y = F(x) + h(x): He et al. 2016, with nothing on the path from sum to sum.
-
-    `before_split` is the identity but for blocks with a projection: those activate their input once, for branch and
-    shortcut alike (the paper's appendix).
-    """
-
-    preactivation = True
-
-    def __init__(self, before_split: nn.Module, branch: nn.Sequential, shortcut: nn.Module) -> None:
-        super().__init__()
-        self.before_split = before_split
-        self.branch = branch
-        self.shortcut = shortcut
-
-    @property
-    def last_norm(self) -> None:
-        return None
+        """The batch norm after the branch's last convolution; None where there is none."""
+        layers = list(self.branch)
+        following = layers[layers.index(self.last_conv) :]
+        return next((layer for layer in following if isinstance(layer, nn.BatchNorm2d)), None)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         x_NCHW = self.before_split(x_NCHW)
-        return cast(Tensor, self.branch(x_NCHW) + self.shortcut(x_NCHW))
-
-
-class PlainBlock(Block):
-    """y = relu(F(x)): the residual block without its shortcut."""
-
-    preactivation = False
-
-    def __init__(self, branch: nn.Sequential) -> None:
-        super().__init__()
-        self.branch = branch
-
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        return cast(nn.BatchNorm2d, self.branch[-1])
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        return F.relu(self.branch(x_NCHW))
+        return cast(Tensor, self.after(self.shortcut(x_NCHW, self.branch(x_NCHW))))
 
 
 # -------------------------------------------------------------------------------------------------------- network
+
+
+class GlobalAverage(nn.Module):
+    """The mean of each channel's map: (N, C, H, W) to (N, C)."""
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return x_NCHW.mean(dim=(2, 3))
+
+
+def make_stem(in_channels: int, width: int, *, small_input: bool) -> nn.Sequential:
+    """A 3x3 convolution; for large images a 7x7 one and a max pooling, which leave a sixteenth of the pixels."""
+    conv = (
+        conv3x3(in_channels, width)
+        if small_input
+        else nn.Conv2d(in_channels, width, kernel_size=7, stride=2, padding=3, bias=False)
+    )
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, norm=nn.BatchNorm2d(width), relu=nn.ReLU(inplace=True))
+    if not small_input:
+        layers["pool"] = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+    return nn.Sequential(layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockDesign:
+    """What all blocks of a network have in common."""
+
+    block: BlockKind = "basic"
+    shortcut: ShortcutOption = "option_a"
+    h: ShortcutVariant | None = "identity"
+    """None in a plain network."""
+    f: ActivationOrder = "original"
+    stride_in_1x1: bool = False
+    shortcut_scale: float = 0.5
+    branch_scale: float = 0.5
+    gate_bias: float = -6.0
+    """The paper's best, for exclusive gating 8.70 %, for shortcut-only gating 6.91 % (ResNet-110, CIFAR-10)."""
+    shortcut_dropout: float = 0.5
+
+    def out_channels(self, width: int) -> int:
+        """Channels that a block of this width puts out."""
+        return width * (BOTTLENECK_EXPANSION if self.block == "bottleneck" else 1)
+
+    def make(self, in_channels: int, width: int, stride: int, *, after_stem: bool) -> Block:
+        """A block; the first one after the stem gets an input that the stem has activated."""
+        out_channels = self.out_channels(width)
+        projects = self._projects(in_channels, out_channels, stride)
+        convolutions = branch_convolutions(self.block, in_channels, width, stride, stride_in_1x1=self.stride_in_1x1)
+        return Block(
+            before_split=activation_of(self.f, in_channels) if projects and not after_stem else nn.Identity(),
+            branch=branch_of(convolutions, self.f, activated=projects or after_stem),
+            shortcut=self._shortcut(in_channels, out_channels, stride),
+            after=after_addition(self.f, out_channels),
+        )
+
+    def _projects(self, in_channels: int, out_channels: int, stride: int) -> bool:
+        if self.h is None:
+            return False
+        if self.h == "conv1x1" or self.shortcut == "option_c":
+            return True
+        return self.shortcut == "option_b" and not (stride == 1 and in_channels == out_channels)
+
+    def _shortcut(self, in_channels: int, out_channels: int, stride: int) -> Shortcut:
+        path = self._path(in_channels, out_channels, stride)
+        match self.h:
+            case None:
+                return NoShortcut()
+            case "identity" | "conv1x1":
+                return Addition(path)
+            case "dropout":
+                return Addition(nn.Sequential(OrderedDict(path=path, dropout=nn.Dropout(self.shortcut_dropout))))
+            case "constant_scaling":
+                return ConstantScaling(path, shortcut_scale=self.shortcut_scale, branch_scale=self.branch_scale)
+            case "exclusive_gating":
+                return ExclusiveGating(path, Gate(in_channels, out_channels, stride, self.gate_bias))
+            case "shortcut_only_gating":
+                return ShortcutOnlyGating(path, Gate(in_channels, out_channels, stride, self.gate_bias))
+
+    def _path(self, in_channels: int, out_channels: int, stride: int) -> nn.Module:
+        if self._projects(in_channels, out_channels, stride):
+            return projection(in_channels, out_channels, stride, self.f)
+        if stride == 1 and in_channels == out_channels:
+            return nn.Identity()
+        return PaddedPath(stride, out_channels - in_channels)
+
+
+_FIXED: dict[Form, dict[str, Any]] = {"resnet": {}, "preact_resnet": {"f": "full_pre"}, "plain": {"h": None}}
 
 
 class Head(nn.Module):
@@ -197,22 +363,19 @@ class Head(nn.Module):
     def __init__(self, activation: nn.Module, width: int, num_classes: int) -> None:
         super().__init__()
         self.activation = activation
+        self.pool = GlobalAverage()
         self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        return cast(Tensor, self.classifier(self.activation(x_NCHW).mean(dim=(2, 3))))
-
-
-def norm_relu(channels: int) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(channels), relu=nn.ReLU(inplace=True)))
+        return cast(Tensor, self.classifier(self.pool(self.activation(x_NCHW))))
 
 
 class ResNet(nn.Module):
     """A residual network, or its plain twin, of any number of stages.
 
     Attributes:
-        stem: 3x3 convolution, norm, relu. In the pre-activation form these are the first block's own norm and relu,
-            which the paper puts before that block's split.
+        stem: convolution, norm, relu, and for large images a max pooling. In the pre-activation form norm and relu are
+            the first block's own, which the paper puts before that block's split.
         stages: one nn.Sequential of blocks a stage; blocks may be appended.
         head: global average and linear classifier; it begins with norm and relu in the pre-activation form.
     """
@@ -223,54 +386,54 @@ class ResNet(nn.Module):
         *,
         blocks: Sequence[int],
         widths: Sequence[int],
-        block: BlockKind = "basic",
-        shortcut: ShortcutOption = "option_a",
+        small_input: bool,
         num_classes: int,
         in_channels: int,
+        **design: Any,
     ) -> None:
         """A freshly initialised network.
 
         Args:
+            form: what the zoo calls such networks; it decides what of the design is not open.
             blocks: blocks in each stage.
             widths: channels of each stage's convolutions; a bottleneck's output has four times as many.
-            shortcut: what stands on the shortcut where the shape changes; a plain network ignores it.
+            small_input: whether the stem is that of small images.
+            design: fields of BlockDesign.
         """
         super().__init__()
         self.form = form
+        self.design = BlockDesign(**design, **_FIXED[form])
+        self._design_arguments = design
         self.widths = tuple(widths)
-        self.block_kind = block
-        self.shortcut_option = shortcut
-        stem_width = self.widths[0]
-        self.stem = nn.Sequential(
-            OrderedDict(
-                conv=conv3x3(in_channels, stem_width),
-                norm=nn.BatchNorm2d(stem_width),
-                relu=nn.ReLU(inplace=True),
-            )
-        )
+        self.small_input = small_input
+        self.stem = make_stem(in_channels, self.widths[0], small_input=small_input)
         self.stages = nn.ModuleList(
             nn.Sequential(*(self._new_block(stage, number) for number in range(count)))
             for stage, count in enumerate(blocks)
         )
-        last_width = self._out_channels(len(self.widths) - 1)
-        activation = norm_relu(last_width) if form == "preact_resnet" else nn.Identity()
-        self.head = Head(activation, last_width, num_classes)
+        last_width = self.design.out_channels(self.widths[-1])
+        self.head = Head(activation_of(self.design.f, last_width), last_width, num_classes)
         initialise(self)
 
     @property
     def architecture(self) -> dict[str, Any]:
         """Plain data that makes this network again: zoo.create_model(**architecture, num_classes=..., ...)."""
-        described: dict[str, Any] = {
+        return {
             "name": self.form,
             "blocks": [len(cast(nn.Sequential, stage)) for stage in self.stages],
             "widths": list(self.widths),
-            "block": self.block_kind,
+            "small_input": self.small_input,
+            **self._design_arguments,
         }
-        return described if self.form == "plain" else {**described, "shortcut": self.shortcut_option}
 
     @property
     def num_blocks(self) -> int:
         return sum(self.architecture["blocks"])
+
+    @property
+    def feature_modules(self) -> dict[str, nn.Module]:
+        """The modules whose outputs are the maps after each stage, in order."""
+        return {"stem": self.stem, **{f"stage{number}": stage for number, stage in enumerate(self.stages)}}
 
     def make_block(self, stage: int, block: int) -> Block:
         """A block such as would stand at this place, freshly initialised; the network is left as it is.
@@ -301,42 +464,24 @@ class ResNet(nn.Module):
             x_NCHW = stage(x_NCHW)
         return cast(Tensor, self.head(x_NCHW))
 
-    def _out_channels(self, stage: int) -> int:
-        return self.widths[stage] * (BOTTLENECK_EXPANSION if self.block_kind == "bottleneck" else 1)
-
     def _in_channels(self, stage: int, block: int) -> int:
-        if block > 0:
-            return self._out_channels(stage)
-        return self._out_channels(stage - 1) if stage > 0 else self.widths[0]
+        if stage == 0 and block == 0:
+            return self.widths[0]
+        return self.design.out_channels(self.widths[stage if block > 0 else stage - 1])
 
     def _new_block(self, stage: int, block: int) -> Block:
-        in_channels, out_channels = self._in_channels(stage, block), self._out_channels(stage)
-        stride = 2 if stage > 0 and block == 0 else 1
-        convolutions = branch_convolutions(self.block_kind, in_channels, self.widths[stage], stride)
-        if self.form == "plain":
-            return PlainBlock(postactivation_branch(convolutions))
-
-        projects = self.shortcut_option == "option_b" and not (stride == 1 and in_channels == out_channels)
-        make_shortcut = self._projection if projects else identity_or_padding
-        shortcut = make_shortcut(in_channels, out_channels, stride)
-        if self.form == "resnet":
-            return PostactivationBlock(postactivation_branch(convolutions), shortcut)
-        after_stem = stage == 0 and block == 0
-        before_split = norm_relu(in_channels) if projects and not after_stem else nn.Identity()
-        branch = preactivation_branch(convolutions, activated=projects or after_stem)
-        return PreactivationBlock(before_split, branch, shortcut)
-
-    def _projection(self, in_channels: int, out_channels: int, stride: int) -> nn.Module:
-        conv = conv1x1(in_channels, out_channels, stride)
-        if self.form == "preact_resnet":
-            return conv
-        return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_channels)))
+        return self.design.make(
+            self._in_channels(stage, block),
+            self.widths[stage],
+            stride=2 if stage > 0 and block == 0 else 1,
+            after_stem=stage == 0 and block == 0,
+        )
 
 
 def initialise(module: nn.Module) -> None:
     """He initialisation: convolutions normal with variance 2 / (outputs of a weight), the classifier's bias zero.
 
-    Batch norms keep PyTorch's: scale one, shift zero.
+    Batch norms keep PyTorch's scale of one and shift of zero, gates the bias that they were made with.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):

@@ -20,6 +20,7 @@ from growres.config.experiment import (
     SgdConfig,
     StepSchedule,
     TrainingConfig,
+    ZeroBranchConfig,
 )
 from growres.config.experiment_file import ExperimentFile
 from growres.config.problems import listed
@@ -125,6 +126,38 @@ def _model_can_grow(point: VariantPoint) -> Iterator[Violation]:
             (("model", "name"), ("procedure",)),
             f"{point.model.name} has no residual stages to grow; models that do: {listed(growing)}",
         )
+
+
+def _a_zero_branch_keeps_the_function(point: VariantPoint) -> Iterator[Violation]:
+    entry = _entry(point.model)
+    if point.growth is None or point.model is None or entry is None or not entry.grows:
+        return
+    if not isinstance(point.growth.initialiser, ZeroBranchConfig):
+        return
+    settings = entry.settings(point.model.kwargs)
+    for key, spoiling in _SPOILS_A_ZERO_BRANCH.items():
+        if settings.get(key) in spoiling:
+            wrong = (
+                f"with {key}: {settings[key]}, {spoiling[settings[key]]}; the initialiser zero_branch needs a block "
+                f"that can be the identity and learn: choose another {key}, or initialiser: kaiming"
+            )
+            yield Violation((("model", key), ("growth", "initialiser"), ("model", "name")), wrong)
+
+
+_SPOILS_A_ZERO_BRANCH: dict[str, dict[str, str]] = {
+    "shortcut": {"option_c": "a new block's shortcut is a convolution"},
+    "h": {
+        "constant_scaling": "a new block scales what comes through its shortcut",
+        "exclusive_gating": "a new block's gate holds back a part of what comes through its shortcut",
+        "shortcut_only_gating": "a new block's gate holds back a part of what comes through its shortcut",
+        "conv1x1": "a new block's shortcut is a convolution",
+        "dropout": "a new block drops a part of what comes through its shortcut",
+    },
+    "f": {
+        "bn_after": "a new block normalises what comes through its shortcut",
+        "relu_before": "a branch of zeros ends in a relu that lets no gradient through",
+    },
+}
 
 
 def _halves_of_a_step_exist(point: VariantPoint) -> Iterator[Violation]:
@@ -286,6 +319,7 @@ _VARIANT_RULES: tuple[Callable[[VariantPoint], Iterator[Violation]], ...] = (
     _growth_can_end,
     _seed_epochs_are_in_the_budget,
     _model_can_grow,
+    _a_zero_branch_keeps_the_function,
     _halves_of_a_step_exist,
     _stages_exist,
     _nesterov_has_momentum,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from torch import nn
-
 from growres.config.experiment import TrialConfig
 from growres.events import ProcedureEvent, TrialFinished
 from growres.training.arm import ArmTraining, Cost
@@ -68,15 +66,10 @@ def finish(arm: ArmTraining, cost: Cost, *, reason: str) -> TrialFinished:
         val_error=arm.validation.error,
         test_error=arm.measure("test").error,
         num_params=arm.num_params,
-        num_blocks=_num_blocks(arm.network),
+        num_blocks=getattr(arm.network, "num_blocks", None),
         train_flops=cost.train_flops,
         epochs=cost.epochs,
         wall_s=cost.wall_s,
         reason=reason,
         architecture=arm.architecture,
     )
-
-
-def _num_blocks(network: nn.Module) -> int | None:
-    stages = getattr(network, "stages", None)
-    return sum(len(stage) for stage in stages) if stages is not None else None

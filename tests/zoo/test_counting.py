@@ -20,7 +20,7 @@ def on_meta(name, *, num_classes, input_shape, **kwargs):
 
 
 @pytest.mark.parametrize(
-    "row", PUBLISHED, ids=lambda row: "-".join(map(str, [row["name"], row["num_classes"], *row["kwargs"].values()]))
+    "row", PUBLISHED, ids=lambda row: "-".join([row["name"], str(row["num_classes"]), *map(str, row["kwargs"].items())])
 )
 def test_counts_are_the_published_ones(row):
     model = on_meta(row["name"], num_classes=row["num_classes"], input_shape=row["input_shape"], **row["kwargs"])

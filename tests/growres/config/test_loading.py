@@ -126,6 +126,14 @@ MISTAKES = [
         "name: ^lenet5",
         "variants.simons.model.name: .* no residual",
     ),
+    *(
+        (
+            "name: preact_resnet, blocks: [1, 1], widths: [16, 32]",
+            f"name: resnet, blocks: [1, 1], widths: [16, 32], {key}: ^{value}",
+            f"variants.simons.model.{key}: with {key}: {value}, .*; the initialiser zero_branch needs",
+        )
+        for key, value in [("shortcut", "option_c"), ("h", "dropout"), ("f", "bn_after"), ("f", "relu_before")]
+    ),
     (
         "{name: round_robin}",
         "{name: round_robin, stages: [0, ^2]}",

@@ -42,6 +42,19 @@ def test_a_function_preserving_block_leaves_the_logits_as_they_were(network: Res
     torch.testing.assert_close(grown.train()(IMAGES), network.train()(IMAGES), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("f", ["original", "relu_only_pre", "full_pre"])
+def test_a_zero_branch_keeps_the_function_in_every_order_that_growth_allows(f: str) -> None:
+    made = zoo.create_model("resnet", blocks=[1, 1], widths=[3, 4], f=f, num_classes=4, in_channels=2, image_size=8)
+    parent = growing_network(made)
+    train_steps(parent, 3)
+    grown = append_block(parent, 1, ZeroBranch())
+    torch.testing.assert_close(grown.eval()(IMAGES), parent.eval()(IMAGES), rtol=0, atol=0)
+    before = {name: parameter.detach().clone() for name, parameter in grown.stages[1][-1].named_parameters()}
+    train_steps(grown, 2)
+    after = dict(grown.stages[1][-1].named_parameters())
+    assert [name for name in before if torch.equal(before[name], after[name])] == []
+
+
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_every_parameter_of_a_zero_branch_learns_within_two_steps(network: ResNet, stage: int) -> None:
     grown = append_block(network, stage, ZeroBranch())

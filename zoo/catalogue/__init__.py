@@ -1,0 +1,12 @@
+"""The networks of the zoo by name, one family a file, and none of them needs torch to be named."""
+
+from __future__ import annotations
+
+from zoo.catalogue import lenet, resnet
+from zoo.entry import ModelEntry
+
+PUBLISHED: tuple[ModelEntry, ...] = (
+    *lenet.ENTRIES,
+    *resnet.ENTRIES,
+)
+"""Every listed network, in the order of their years."""
