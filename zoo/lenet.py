@@ -82,14 +82,16 @@ def digit_codes() -> Tensor:
     return torch.tensor([[1.0 if pixel == "#" else -1.0 for pixel in bitmap] for bitmap in bitmaps])
 
 
-def squash(a: Tensor) -> Tensor:
-    """1.7159 tanh(2a/3): about 1 at 1 and -1 at -1, where its curvature is greatest, far from saturation."""
-    return 1.7159 * torch.tanh(a * (2 / 3))
-
-
 def uniform_by_fan_in(tensor: Tensor, fan_in: int) -> None:
     """The paper's initialisation: uniform within 2.4 / fan_in of zero, where fan_in is the inputs of one unit."""
     nn.init.uniform_(tensor, -2.4 / fan_in, 2.4 / fan_in)
+
+
+class Squash(nn.Module):
+    """1.7159 tanh(2a/3): about 1 at 1 and -1 at -1, where its curvature is greatest, far from saturation."""
+
+    def forward(self, a: Tensor) -> Tensor:
+        return 1.7159 * torch.tanh(a * (2 / 3))
 
 
 class Convolution(nn.Conv2d):
@@ -137,6 +139,13 @@ class PartialConvolution(nn.Module):
         kernel_DC55 = dense.index_copy(0, self.pair_index, self.weight).view(-1, self.in_channels, 5, 5)
         return F.conv2d(x_NCHW, kernel_DC55, self.bias)
 
+    kernel_size, stride = 5, 1
+
+    @property
+    def kind(self) -> str:
+        """What the layer is, for a table."""
+        return f"conv 5x5, {len(self.weight)} of {len(self.table) * self.in_channels} pairs"
+
     def count_macs(self, output_shape: Sequence[int]) -> int:
         return self.weight.numel() * math.prod(output_shape[1:])
 
@@ -156,6 +165,9 @@ class Subsampling(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         return F.avg_pool2d(x_NCHW, 2, divisor_override=1) * self.weight + self.bias
+
+    kernel_size, stride = 2, 2
+    kind = "subsampling 2x2 / 2"
 
     def count_macs(self, output_shape: Sequence[int]) -> int:
         """None: the convention counts no pooling."""
@@ -181,6 +193,13 @@ class CodeDistance(nn.Module):
         # In full precision under autocast too: a sum of 84 squares loses in bf16 what tells the classes apart.
         distances_NK = (x_NF.float().unsqueeze(1) - self.codes_KF.float()).square().sum(dim=2)
         return -DISTANCE_SCALE * distances_NK
+
+    kernel_size, stride = 1, 1
+
+    @property
+    def kind(self) -> str:
+        """What the layer is, for a table."""
+        return f"distance to {len(self.codes_KF)} codes"
 
     def count_macs(self, output_shape: Sequence[int]) -> int:
         return self.codes_KF.numel()
@@ -208,18 +227,25 @@ class LeNet5(nn.Module):
         self.s4 = Subsampling(16)
         self.c5 = Convolution(16, 120)
         self.f6 = nn.Linear(120, CODE_HEIGHT * CODE_WIDTH)
+        self.squash = nn.ModuleDict({name: Squash() for name in ("c1", "s2", "c3", "s4", "c5", "f6")})
         self.out = CodeDistance(digit_codes()) if output == "rbf" else nn.Linear(CODE_HEIGHT * CODE_WIDTH, num_classes)
         for layer in self.children():
             if isinstance(layer, nn.Linear):
                 uniform_by_fan_in(layer.weight, layer.in_features)
                 uniform_by_fan_in(layer.bias, layer.in_features)
 
+    @property
+    def feature_modules(self) -> dict[str, nn.Module]:
+        """The modules whose outputs are the squashed maps of each layer, in order."""
+        return dict(self.squash.items())
+
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, C, H, W)."""
+        squash = self.squash
         x_NCHW = to_32x32(images_NCHW)
-        x_NCHW = squash(self.s2(squash(self.c1(x_NCHW))))
-        x_NCHW = squash(self.s4(squash(self.c3(x_NCHW))))
-        x_NF = squash(self.f6(squash(self.c5(x_NCHW)).flatten(start_dim=1)))
+        x_NCHW = squash["s2"](self.s2(squash["c1"](self.c1(x_NCHW))))
+        x_NCHW = squash["s4"](self.s4(squash["c3"](self.c3(x_NCHW))))
+        x_NF = squash["f6"](self.f6(squash["c5"](self.c5(x_NCHW)).flatten(start_dim=1)))
         return cast(Tensor, self.out(x_NF))
 
 

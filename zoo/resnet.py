@@ -271,13 +271,6 @@ class Block(nn.Module):
 # -------------------------------------------------------------------------------------------------------- network
 
 
-class GlobalAverage(nn.Module):
-    """The mean of each channel's map: (N, C, H, W) to (N, C)."""
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        return x_NCHW.mean(dim=(2, 3))
-
-
 def make_stem(in_channels: int, width: int, *, small_input: bool) -> nn.Sequential:
     """A 3x3 convolution; for large images a 7x7 one and a max pooling, which leave a sixteenth of the pixels."""
     conv = (
@@ -363,11 +356,11 @@ class Head(nn.Module):
     def __init__(self, activation: nn.Module, width: int, num_classes: int) -> None:
         super().__init__()
         self.activation = activation
-        self.pool = GlobalAverage()
+        self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        return cast(Tensor, self.classifier(self.pool(self.activation(x_NCHW))))
+        return cast(Tensor, self.classifier(self.pool(self.activation(x_NCHW)).flatten(start_dim=1)))
 
 
 class ResNet(nn.Module):

@@ -21,6 +21,7 @@ from growres.training.flops import train_flops_per_image
 from growres.training.loop import HOW_TO_CALM_DOWN, Measurement, evaluate, train_epoch
 from growres.training.optimizers import load_state_by_name, make_optimizer, state_by_name
 from growres.training.schedules import Schedule
+from zoo.auxiliary import num_params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +97,8 @@ class ArmTraining:
 
     @property
     def num_params(self) -> int:
-        """Trainable parameters, frozen ones included."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
+        """Trainable parameters, frozen ones included, those of auxiliary classifiers not: they end with training."""
+        return num_params(self.network)
 
     def take_optimizer_state(self, parent: ArmTraining) -> None:
         """Copies the parent's optimiser tensors for the parameters that both networks have; the others start fresh."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+
+from growres.training.loop import losses_of
+from zoo.counting import copy_on_meta
 
 _BATCH = 2  # the smallest that batch norm takes; what is counted is linear in it
 
@@ -31,9 +32,10 @@ def train_flops_per_image(network: nn.Module, architecture: dict[str, Any], imag
 
 
 def _count(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    twin = copy.deepcopy(network).to("meta").train()
+    twin = copy_on_meta(network).train()
     images = torch.empty(_BATCH, *image_shape, device="meta")
     labels = torch.empty(_BATCH, dtype=torch.int64, device="meta")
     with FlopCounterMode(display=False) as counter:
-        F.cross_entropy(twin(images), labels).backward()  # type: ignore[no-untyped-call]
+        _, _, objective = losses_of(twin(images), labels)
+        objective.backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops()) // _BATCH

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from growres.errors import NonFiniteLossError
 from growres.training.precision import Precision
+from zoo.auxiliary import WithAuxiliary
 
 # Dimension key: N batch, K classes.
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -63,10 +64,10 @@ def train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = lr_of_step(first_step + index)
         with precision.autocast():
-            logits_NK = network(images)
-        loss = F.cross_entropy(logits_NK.float(), labels, label_smoothing=label_smoothing)
+            output = network(images)
+        logits_NK, loss, objective = losses_of(output, labels, label_smoothing=label_smoothing)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        objective.backward()  # type: ignore[no-untyped-call]
         if clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), clip_grad_norm)
         optimizer.step()
@@ -74,6 +75,24 @@ def train_epoch(
         num_wrong += (logits_NK.detach().argmax(dim=1) != labels).sum()
         sizes.append(len(labels))
     return _measure(losses[: len(sizes)].tolist(), sizes, int(num_wrong), lr_of_step, first_step)
+
+
+def losses_of(
+    output: Tensor | WithAuxiliary, labels: Tensor, *, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The logits (N, K) of a network in training, their loss, and what training lowers.
+
+    The two losses are one, unless the network has auxiliary classifiers: these add to what is lowered, and are no part
+    of the loss that is reported, so that it can be held against the validation loss.
+    """
+    if isinstance(output, Tensor):
+        loss = F.cross_entropy(output.float(), labels, label_smoothing=label_smoothing)
+        return output, loss, loss
+    loss, *auxiliary = (
+        F.cross_entropy(logits_NK.float(), labels, label_smoothing=label_smoothing)
+        for logits_NK in (output.logits, *output.auxiliary)
+    )
+    return output.logits, loss, loss + output.weight * torch.stack(auxiliary).sum()
 
 
 def _measure(

@@ -24,8 +24,88 @@ def on_meta(name, *, num_classes, input_shape, **kwargs):
 )
 def test_counts_are_the_published_ones(row):
     model = on_meta(row["name"], num_classes=row["num_classes"], input_shape=row["input_shape"], **row["kwargs"])
-    counts = count(model, row["input_shape"])
-    assert (counts.num_params, counts.macs, counts.depth) == (row["num_params"], row["macs"], row["depth"])
+    counts = count(model, row["input_shape"], training=row.get("graph") == "training")
+    num_params = sum(parameter.numel() for parameter in model.parameters())
+    assert (num_params, counts.macs, counts.depth) == (row["num_params"], row["macs"], row["depth"])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "num_classes", "parameters"),
+    [
+        ("googlenet", (3, 224, 224), 1000, 6_379_728),
+        ("googlenet_torchvision", (3, 224, 224), 1000, 6_379_984),
+        ("inception_v3", (3, 299, 299), 1000, 3_326_696),
+    ],
+)
+def test_auxiliary_classifiers_are_counted_with_the_graph_of_training_only(name, shape, num_classes, parameters):
+    model = on_meta(name, num_classes=num_classes, input_shape=shape)
+    without = on_meta(name, num_classes=num_classes, input_shape=shape, aux=False)
+    training, evaluation = count(model, shape, training=True), count(model, shape)
+    assert training.num_params - evaluation.num_params == parameters
+    assert evaluation == count(without, shape)
+    assert {layer.part for layer in training.layers} - {layer.part for layer in evaluation.layers} <= {
+        "aux",
+        "aux1",
+        "aux2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "part", "field"),
+    [
+        ("lenet5", 32, "c5", 32),
+        ("alexnet", 227, "pool5", 195),
+        ("vgg16", 224, "stage5", 212),
+        ("resnet20", 32, "stage2", 81),
+        ("resnet56", 32, "stage2", 249),
+        ("resnet110", 32, "stage2", 501),
+        ("plain20", 32, "stage2", 81),
+        ("preact_resnet110", 32, "stage2", 501),
+        ("resnet50", 224, "stage3", 427),
+        ("resnet101", 224, "stage3", 971),
+        ("resnet152", 224, "stage3", 1451),
+    ],
+)
+def test_receptive_fields_are_those_that_follow_from_windows_and_strides(name, size, part, field):
+    channels = 1 if name == "lenet5" else 3
+    counts = count(on_meta(name, num_classes=10, input_shape=(channels, size, size)), (channels, size, size))
+    [inside] = [found.receptive_field for found in counts.parts if found.name == part]
+    assert inside == counts.receptive_field == (field, field)
+
+
+def test_a_stride_in_the_first_1x1_sees_farther():
+    v1 = count(on_meta("resnet50", num_classes=10, input_shape=(3, 224, 224), stride_in_1x1=True), (3, 224, 224))
+    assert v1.receptive_field == (483, 483)
+
+
+@pytest.mark.parametrize(("name", "size"), [("resnet8", 65), ("vgg11", 96), ("googlenet", 96), ("densenet121", 96)])
+def test_a_receptive_field_is_what_a_change_of_the_image_can_reach(name, size):
+    """The analytical field against the real one: the pixels from which a gradient reaches one value of the map."""
+    model = zoo.create_model(name, num_classes=10, in_channels=1, image_size=size).eval()
+    for parameter in model.parameters():  # positive weights, so that nothing cancels and no relu shuts
+        torch.nn.init.constant_(parameter, 0.01)
+    for layer in model.modules():  # an average where the largest would choose one pixel
+        for child_name, child in layer.named_children():
+            if isinstance(child, nn.MaxPool2d):
+                average = nn.AvgPool2d(child.kernel_size, child.stride, child.padding, ceil_mode=child.ceil_mode)
+                setattr(layer, child_name, average)
+    part = {"resnet8": "stage1", "vgg11": "stage2", "googlenet": "inception_3a", "densenet121": "transition1"}[name]
+    images = torch.ones(1, 1, size, size, requires_grad=True)
+    features = zoo.features(model, images)[part]
+    middle = features.shape[-1] // 2
+    features[0, :, middle, middle].sum().backward()
+    rows = images.grad[0, 0].abs().sum(dim=1).nonzero().flatten()
+    counts = count(model, (1, size, size))
+    [predicted] = [found.receptive_field for found in counts.parts if found.name == part]
+    assert predicted == (int(rows[-1] - rows[0]) + 1,) * 2
+
+
+def test_the_parts_of_a_network_add_up_to_it():
+    counts = count(on_meta("resnet20", num_classes=10, input_shape=(3, 32, 32)), (3, 32, 32))
+    assert [part.name for part in counts.parts] == ["stem", "stage0", "stage1", "stage2", "head"]
+    assert [part.output_shape for part in counts.parts] == [(16, 32, 32), (16, 32, 32), (32, 16, 16), (64, 8, 8), (10,)]
+    assert sum(part.num_params for part in counts.parts) == counts.num_params
+    assert sum(part.macs for part in counts.parts) == counts.macs
 
 
 def test_lenet_has_the_papers_counts_layer_by_layer():
@@ -76,6 +156,7 @@ class Forked(nn.Module):
 def test_depth_is_the_longest_path_and_a_layer_counts_as_often_as_it_runs():
     counts = count(Forked(), (4, 5, 5))
     assert counts.depth == 3
+    assert counts.receptive_field == (5, 5)
     assert counts.macs == 25 * 4 * 4 + 2 * (25 * 4 * 2 * 9) + 8 * 2
     assert counts.connections == counts.macs + 25 * 4 + 2
     assert counts.num_params == (16 + 4) + 4 * 2 * 9 + (16 + 2)

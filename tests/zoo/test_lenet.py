@@ -15,9 +15,9 @@ from zoo.lenet import (
     DISTANCE_SCALE,
     CodeDistance,
     PartialConvolution,
+    Squash,
     Subsampling,
     digit_codes,
-    squash,
     to_32x32,
 )
 
@@ -27,6 +27,7 @@ def make(*, in_channels=1, num_classes=10, image_size=32, **kwargs):
 
 
 def test_the_squash_is_one_at_one_and_bounded():
+    squash = Squash()
     assert squash(torch.tensor([1.0, -1.0, 0.0])).tolist() == pytest.approx([1, -1, 0], abs=1e-5)
     assert squash(torch.tensor(100.0)).item() == pytest.approx(1.7159)
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import zoo
 
@@ -34,8 +35,19 @@ def test_every_listed_name_is_described_and_checked(name):
     entry = zoo.describe(name)
     assert entry.name == name
     assert entry.title and entry.paper and 1998 <= entry.year <= 2016
-    shape = {"blocks": [1], "widths": [4]} if any(a.required for a in entry.arguments) else {}
+    shape = {argument.name: [1] for argument in entry.arguments if argument.required}
     assert zoo.check(name, shape, num_classes=10, in_channels=3, image_size=32) == []
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.list_models() if zoo.describe(name).min_image_size])
+def test_every_listed_network_takes_its_smallest_image_in_grey_and_none_smaller(name):
+    smallest = zoo.describe(name).min_image_size
+    with torch.device("meta"):
+        model = zoo.create_model(name, num_classes=10, in_channels=1, image_size=smallest).eval()
+        assert model(torch.empty(2, 1, smallest, smallest)).shape == (2, 10)
+    if smallest > 1:
+        with pytest.raises(zoo.ModelError, match=f"{smallest - 1}x{smallest - 1} are too small for {name}, whose"):
+            zoo.create_model(name, num_classes=10, in_channels=1, image_size=smallest - 1)
 
 
 @pytest.mark.parametrize(

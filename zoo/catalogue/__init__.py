@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from zoo.catalogue import lenet, resnet
+from zoo.catalogue import alexnet, densenet, googlenet, inception, lenet, resnet, vgg
 from zoo.entry import ModelEntry
 
 PUBLISHED: tuple[ModelEntry, ...] = (
     *lenet.ENTRIES,
+    *alexnet.ENTRIES,
+    *vgg.ENTRIES,
+    *googlenet.ENTRIES,
+    *inception.ENTRIES,
     *resnet.ENTRIES,
+    *densenet.ENTRIES,
 )
 """Every listed network, in the order of their years."""

@@ -10,6 +10,8 @@ from zoo.entry import Recipe
 
 Section = dict[str, Any]
 
+CROP_OF_ANY_SIZE: Section = {"name": "resized_crop", "area": [0.08, 1.0], "aspect": [0.75, 1.3333]}
+"""A crop of 8 % to 100 % of the image, a little distorted (Szegedy et al. 2014, section 6)."""
 CROP_AND_FLIP: tuple[Any, ...] = ("crop", "flip")
 
 
