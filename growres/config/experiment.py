@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,6 +26,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 LONGEST_NAME = 64
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveFraction = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class Frozen(BaseModel):
@@ -103,7 +105,33 @@ class AdamWConfig(Frozen):
     weight_decay: NonNegativeFloat = 0.01
 
 
-OptimizerConfig = Annotated[SgdConfig | AdamWConfig, Field(discriminator="name")]
+class RmsPropConfig(Frozen):
+    """Gradients divided by the root of a running mean of their squares, as the later Inception networks train."""
+
+    name: Literal["rmsprop"]
+    lr: PositiveFloat
+    alpha: DecayRate = 0.9
+    """How much of the running mean of squares stays at each step; the papers call it the decay."""
+    eps: PositiveFloat = 1e-8
+    """Added to the root, so that rare gradients are not blown up; Inception v3 has 1.0."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class SdlmConfig(Frozen):
+    """Stochastic diagonal Levenberg-Marquardt: each weight's step divided by mu plus its own curvature, which is
+    estimated anew before each epoch (LeCun et al. 1998, appendix C). It wants small batches, the paper has one image.
+    """
+
+    name: Literal["sdlm"]
+    lr: PositiveFloat
+    mu: PositiveFloat = 0.02
+    """What keeps the step finite where the loss is flat."""
+    samples: PositiveInt = 500
+    """Training images on which the curvature is estimated."""
+
+
+OptimizerConfig = Annotated[SgdConfig | AdamWConfig | RmsPropConfig | SdlmConfig, Field(discriminator="name")]
 
 
 class ScheduleBase(Frozen):
@@ -121,17 +149,21 @@ class CosineSchedule(ScheduleBase):
     """The last learning rate, as a fraction of the optimiser's."""
 
 
+Factor = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
 class StepSchedule(ScheduleBase):
     name: Literal["step"]
     every_epochs: PositiveInt
-    factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    factor: Factor = 0.1
 
 
 class MultiStepSchedule(ScheduleBase):
     name: Literal["multistep"]
     milestones: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     """The epochs, rising, after which the learning rate is multiplied by `factor`."""
-    factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    factor: Factor | tuple[Factor, ...] = 0.1
+    """One factor for all milestones, or one for each."""
 
 
 ScheduleConfig = Annotated[
@@ -145,6 +177,22 @@ class CropConfig(Frozen):
     name: Literal["crop"] = "crop"
     padding: PositiveInt | None = None
     """Pixels a side; by default an eighth of the image's size (4 at 32x32, 1 at 8x8)."""
+
+
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the first bound ({bounds[0]:g}) must not be greater than the second ({bounds[1]:g})")
+    return bounds
+
+
+class ResizedCropConfig(Frozen):
+    """Cut out a part of random size, shape and place, and stretch it to the image's size."""
+
+    name: Literal["resized_crop"] = "resized_crop"
+    area: Annotated[tuple[PositiveFraction, PositiveFraction], AfterValidator(_in_order)] = (0.08, 1.0)
+    """The part's share of the image, between these two."""
+    aspect: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)] = (0.75, 4 / 3)
+    """The part's width over its height, between these two."""
 
 
 class FlipConfig(Frozen):
@@ -180,17 +228,22 @@ class LightingConfig(Frozen):
 
 def _augmentation_by_name(value: Any) -> Any:
     """`crop` is short for `{name: crop}`."""
-    return {"name": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict):  # past a function of ours a list is Python's, which no longer passes for a tuple
+        return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+    return value
 
 
 _Augmentation = Annotated[
-    CropConfig | FlipConfig | CutoutConfig | AffineConfig | LightingConfig, Field(discriminator="name")
+    CropConfig | ResizedCropConfig | FlipConfig | CutoutConfig | AffineConfig | LightingConfig,
+    Field(discriminator="name"),
 ]
 AugmentConfig = Annotated[
     _Augmentation,
     BeforeValidator(
         _augmentation_by_name,
-        json_schema_input_type=Literal["crop", "flip", "cutout", "affine", "lighting"] | _Augmentation,
+        json_schema_input_type=Literal["crop", "resized_crop", "flip", "cutout", "affine", "lighting"] | _Augmentation,
     ),
 ]
 
@@ -205,7 +258,8 @@ class TrainingConfig(Frozen):
     schedule: ScheduleConfig = ConstantSchedule(name="constant")
     """In a growth, each arm runs the schedule anew over its own epochs."""
     augment: tuple[AugmentConfig, ...] = ()
-    """Applied in this order: crop, flip, cutout, affine, lighting, by name or as {name: crop, padding: 4}."""
+    """Applied in the order of the list: crop, resized_crop, flip, cutout, affine and lighting, by name or as
+    {name: crop, padding: 4}."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     clip_grad_norm: PositiveFloat | None = None
     """Gradients whose joint norm is larger are scaled down to it."""
@@ -349,6 +403,8 @@ class TrialConfig(Frozen):
     dataset: DatasetConfig
     procedure: Procedure
     model: ModelConfig
+    recipe: str | None = None
+    """The zoo's recipe that `training` was laid over, if one was."""
     training: TrainingConfig
     growth: GrowthConfig | None = None
     resources: ResourcesConfig = ResourcesConfig()

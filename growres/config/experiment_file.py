@@ -10,7 +10,15 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
-from growres.config.experiment import AshaConfig, DatasetConfig, Frozen, Name, Procedure, ResourcesConfig
+from growres.config.experiment import (
+    LONGEST_NAME,
+    AshaConfig,
+    DatasetConfig,
+    Frozen,
+    Name,
+    Procedure,
+    ResourcesConfig,
+)
 
 MOST_TRIALS = 10_000
 
@@ -58,8 +66,11 @@ class VariantEntry(Frozen):
     procedure: Procedure
     """end_to_end: train the whole network; growth: the Simons procedure, block by block."""
     model: dict[str, Any]
+    recipe: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] | None = None
+    """How the model's authors trained it, laid over the file's `training`: paper, or short where theirs ran for days;
+    growres zoo show has the text."""
     training: dict[str, Any] = {}
-    """Laid over the file's `training`."""
+    """Laid over the file's `training` and the recipe."""
     growth: dict[str, Any] | None = None
     """Required by the procedure growth; refused by end_to_end."""
     sweep: dict[str, dict[str, Any]] = {}

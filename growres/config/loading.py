@@ -171,6 +171,7 @@ def _trials(file: ExperimentFile, points: Sequence[_Point]) -> Iterator[TrialCon
                 dataset=file.dataset,
                 procedure=sections.procedure,
                 model=sections.model,
+                recipe=sections.recipe,
                 training=sections.training,
                 growth=sections.growth,
                 resources=file.resources,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import zoo
 from growres.config.experiment import (
@@ -23,7 +24,7 @@ from growres.config.experiment import (
     ZeroBranchConfig,
 )
 from growres.config.experiment_file import ExperimentFile
-from growres.config.problems import listed
+from growres.config.problems import did_you_mean, listed
 from growres.config.tree import Path
 
 RESERVED_NAME = "latest"
@@ -46,6 +47,7 @@ class VariantPoint:
 
     procedure: Procedure | None
     model: ModelConfig | None
+    recipe: str | None
     training: TrainingConfig | None
     growth: GrowthConfig | None
     has_growth: bool
@@ -225,6 +227,17 @@ def _milestones_rise(point: VariantPoint) -> Iterator[Violation]:
             )
 
 
+def _milestones_have_factors(point: VariantPoint) -> Iterator[Violation]:
+    schedule = point.training.schedule if point.training else None
+    if not isinstance(schedule, MultiStepSchedule) or not isinstance(schedule.factor, tuple):
+        return
+    num_factors, num_milestones = len(schedule.factor), len(schedule.milestones)
+    if num_factors != num_milestones:
+        key = ("training", "schedule")
+        wrong = f"there are {num_factors} factors and {num_milestones} milestones; give one each, or one for all"
+        yield Violation(((*key, "factor"), (*key, "milestones")), wrong)
+
+
 def _the_learning_rate_decays(point: VariantPoint) -> Iterator[Violation]:
     schedule = point.training.schedule if point.training else None
     lengths = dict(_epochs_of_a_schedule(point))
@@ -265,6 +278,23 @@ def _zoo_takes_it(point: VariantPoint) -> Iterator[Violation]:
         culprit = _culprit(wrong, point.model, {})
         path: Path = ("model",) if culprit is None else ("model", culprit)
         yield Violation((path,), wrong, of_key=all(argument.name != culprit for argument in entry.arguments))
+
+
+def _the_recipe_exists(point: VariantPoint) -> Iterator[Violation]:
+    entry = _entry(point.model)
+    if point.recipe is None or entry is None or point.recipe in entry.recipes:
+        return
+    known = f"{entry.name} has the recipes {listed(entry.recipes)}" if entry.recipes else f"{entry.name} has no recipe"
+    guess = did_you_mean(point.recipe, entry.recipes)
+    yield Violation((("recipe",), ("model", "name")), f"no recipe is named {point.recipe!r}; {known}{guess}")
+
+
+def find_recipe(model: str, recipe: str) -> Mapping[str, Any] | None:
+    """The `training` section of a network's recipe; None where the zoo has no such network or recipe."""
+    try:
+        return zoo.describe(model).recipes[recipe].training
+    except (zoo.ModelError, KeyError):
+        return None
 
 
 def data_violations(model: ModelConfig, facts: Mapping[str, int]) -> Iterator[Violation]:
@@ -325,7 +355,9 @@ _VARIANT_RULES: tuple[Callable[[VariantPoint], Iterator[Violation]], ...] = (
     _nesterov_has_momentum,
     _warmup_ends,
     _milestones_rise,
+    _milestones_have_factors,
     _the_learning_rate_decays,
     _augmentations_differ,
+    _the_recipe_exists,
     _zoo_takes_it,
 )

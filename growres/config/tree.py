@@ -66,6 +66,15 @@ def plain(node: Node) -> Any:
     return None if isinstance(node.value, Unreadable) else node.value
 
 
+def written_at(place: Node, value: Any, path: Path) -> Node:
+    """The value as a tree, every node of which is blamed on the place: what stands for the words written there."""
+    if isinstance(value, dict):
+        value = {key: written_at(place, child, (*path, key)) for key, child in value.items()}
+    elif isinstance(value, list | tuple):
+        value = tuple(written_at(place, child, (*path, index)) for index, child in enumerate(value))
+    return Node(value, place.place, place.key_place, path)
+
+
 def deepest(node: Node, path: Path) -> Node:
     """The node at the path, or the last one on the way there that exists."""
     for part in path:

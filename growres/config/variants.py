@@ -21,20 +21,21 @@ from growres.config.experiment import (
 )
 from growres.config.experiment_file import VariantEntry
 from growres.config.problems import Problem, Problems, is_swept
-from growres.config.rules import VariantPoint, Violation, variant_violations
+from growres.config.rules import VariantPoint, Violation, find_recipe, variant_violations
 from growres.config.shape import requirement
 from growres.config.sweeps import Grid, Sweep, laid_at_point, read_sweep
-from growres.config.tree import Node, Path, Place, Unreadable, deepest, laid_over, plain
+from growres.config.tree import Node, Path, Place, Unreadable, deepest, laid_over, plain, written_at
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A named entry of the file, with the file's training defaults laid under its own."""
+    """A named entry of the file, and the file's training defaults that are laid under its own."""
 
     name: str
     node: Node
+    defaults: Node | None
     sweep: Sweep
     samples: int
 
@@ -54,7 +55,7 @@ def read_variant(name: str, node: Node, defaults: Node | None, problems: Problem
         problems.at_value(samples, wrong)
     number = samples.value if samples and isinstance(samples.value, int) else 1
     sweep = read_sweep(node.get("sweep"), problems)
-    return Variant(name, _with_defaults(node, defaults), sweep, max(number, 1))
+    return Variant(name, node, defaults, sweep, max(number, 1))
 
 
 def _draws(sweep: Node | None) -> bool:
@@ -62,11 +63,12 @@ def _draws(sweep: Node | None) -> bool:
     return any(kind != Grid.kind for entry in entries for kind in entry.entries)
 
 
-def _with_defaults(node: Node, defaults: Node | None) -> Node:
-    if defaults is None or not isinstance(node.value, dict):
+def _under_training(node: Node, layer: Node | None) -> Node:
+    """The variant with a training section laid under its own."""
+    if layer is None or not isinstance(node.value, dict):
         return node
     own = node.get("training")
-    training = defaults if own is None else laid_over(defaults, own)
+    training = layer if own is None else laid_over(layer, own)
     return replace(node, value={**node.value, "training": training})
 
 
@@ -78,16 +80,33 @@ class VariantCheck:
         self._experiment = experiment
         self._problems = problems
         self._checked: dict[Node, Checked[Any]] = {}
+        self._complete: dict[tuple[str | None, str | None], Node] = {}
+        """The variant with what stands under its training, for each recipe and model: both may be swept."""
 
     def points(self) -> Iterator[tuple[dict[str, Any], Node, VariantPoint]]:
         """The swept values of each point, the variant with them, and its sections; problems are reported as met."""
         variant = self._variant
         swept = variant.sweep.points(variant.samples, experiment=self._experiment, variant=variant.name)
         for index, values in enumerate(swept):
-            node = laid_at_point(variant.node, values)
+            node = laid_at_point(self._with_defaults(laid_at_point(variant.node, values)), values)
             if index == 0:
                 check(VariantEntry, node, self._problems)
             yield {key: plain(value) for key, value in values.items()}, node, self._point(node)
+
+    def _with_defaults(self, at_point: Node) -> Node:
+        """The variant as it was written, with the file's defaults and the recipe of the point's model under it."""
+        recipe_node = at_point.get("recipe")
+        recipe, model = _text(recipe_node), _text(deepest(at_point, ("model", "name")))
+        key = (recipe, model)
+        if key not in self._complete:
+            defaults = self._variant.defaults
+            if recipe_node is not None and recipe is not None and model is not None:
+                training = find_recipe(model, recipe)
+                if training is not None:
+                    written = written_at(recipe_node, training, recipe_node.path)
+                    defaults = written if defaults is None else laid_over(defaults, written)
+            self._complete[key] = _under_training(self._variant.node, defaults)
+        return self._complete[key]
 
     def _point(self, node: Node) -> VariantPoint:
         growth_node = node.get("growth")
@@ -95,11 +114,13 @@ class VariantCheck:
         model = self._section(ModelConfig, node.get("model"))
         training = self._section(TrainingConfig, node.get("training"))
         growth = self._section(GrowthConfig, growth_node if has_growth else None)
-        if isinstance(node.value, dict) and node.get("training") is None:
+        recipe = _text(node.get("recipe"))
+        if isinstance(node.value, dict) and node.get("training") is None and recipe is None:
             self._problems.at_key(node, "missing key 'training', here or at the top level of the file")
         point = VariantPoint(
             procedure=_procedure(node.get("procedure")),
             model=model.model,
+            recipe=recipe,
             training=training.model,
             growth=growth.model,
             has_growth=has_growth,
@@ -115,6 +136,10 @@ class VariantCheck:
         if node not in self._checked:
             self._checked[node] = check(model, node, self._problems)
         return self._checked[node]
+
+
+def _text(node: Node | None) -> str | None:
+    return node.value if node is not None and isinstance(node.value, str) else None
 
 
 def _procedure(node: Node | None) -> Procedure | None:

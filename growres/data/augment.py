@@ -8,13 +8,22 @@ Dimension key: B images of a batch, C channels, S the image size.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from growres.config.experiment import AffineConfig, AugmentConfig, CropConfig, CutoutConfig, FlipConfig, LightingConfig
+from growres.config.experiment import (
+    AffineConfig,
+    AugmentConfig,
+    CropConfig,
+    CutoutConfig,
+    FlipConfig,
+    LightingConfig,
+    ResizedCropConfig,
+)
 from growres.data.images import ImageData
 
 
@@ -63,6 +72,38 @@ class Crop(Augmentation):
         if images.dtype == torch.uint8:
             return F.pad(images, margins)
         return F.pad(images - self._black, margins) + self._black
+
+
+class ResizedCrop(Augmentation):
+    """Cut out a part of random area, aspect and place, and stretch it to the image's size (Szegedy et al. 2014, section
+    6, arXiv:1409.4842).
+
+    Area and the logarithm of the aspect are uniform. A side that would be longer than the image is the image's; other
+    code draws again, which would make one image wait for another.
+    """
+
+    takes_pixels = False
+
+    def __init__(self, area: tuple[float, float], aspect: tuple[float, float]) -> None:
+        self.area = area
+        self.log_aspect = (math.log(aspect[0]), math.log(aspect[1]))
+
+    def draw(self, num_images: int, generator: torch.Generator) -> Tensor:
+        """(N, 4): width and height of the part, then its left and upper edge, as fractions of the image size."""
+        area, log_aspect, *place = torch.rand(4, num_images, generator=generator)
+        area = torch.lerp(torch.tensor(self.area[0]), torch.tensor(self.area[1]), area)
+        log_aspect = torch.lerp(torch.tensor(self.log_aspect[0]), torch.tensor(self.log_aspect[1]), log_aspect)
+        size = torch.stack([(area * log_aspect.exp()).sqrt(), (area / log_aspect.exp()).sqrt()], dim=1).clamp(max=1.0)
+        return torch.cat([size, torch.stack(place, dim=1) * (1 - size)], dim=1)
+
+    def apply(self, images: Tensor, draws: Tensor) -> Tensor:
+        size, corner = draws[:, :2], draws[:, 2:]
+        # The grid leads from a place in the result, in coordinates from -1 to 1, to where it comes from.
+        from_result = draws.new_zeros(len(images), 2, 3)
+        from_result[:, 0, 0], from_result[:, 1, 1] = size[:, 0], size[:, 1]
+        from_result[:, :, 2] = 2 * corner + size - 1
+        grid = F.affine_grid(from_result, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 class Flip(Augmentation):
@@ -156,6 +197,8 @@ def build_augmentation(config: AugmentConfig, data: ImageData, device: torch.dev
     match config:
         case CropConfig():
             return Crop(config.padding or max(1, size // 8), _black(data, device))
+        case ResizedCropConfig():
+            return ResizedCrop(config.area, config.aspect)
         case FlipConfig():
             return Flip()
         case CutoutConfig():

@@ -72,6 +72,18 @@ class DeviceData:
             images, labels = split.take(order[start:stop])
             yield self._finish(self._augmented(images, [draws[start:stop] for draws in epoch_draws])), labels
 
+    def first_images(self, seed: int, epoch: int, num_images: int) -> Tensor:
+        """The images that an epoch begins with, in their order and with their augmentation, at most as many as it has.
+
+        Shape and type are those of train_batches.
+        """
+        taken: list[Tensor] = []
+        for images, _ in self.train_batches(seed, epoch):
+            taken.append(images)
+            if sum(map(len, taken)) >= num_images:
+                break
+        return torch.cat(taken)[:num_images]
+
     def eval_batches(self, split: SplitName, batch_size: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole split in its own order, without augmentation; shapes and types are those of train_batches."""
         placed = self._split(split)

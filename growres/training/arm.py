@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from growres import events
+from growres.config.experiment import SdlmConfig
 from growres.errors import NonFiniteLossError
 from growres.events import EpochFinished
 from growres.seeding import stream_seed
@@ -21,6 +22,7 @@ from growres.training.flops import train_flops_per_image
 from growres.training.loop import HOW_TO_CALM_DOWN, Measurement, evaluate, train_epoch
 from growres.training.optimizers import load_state_by_name, make_optimizer, state_by_name
 from growres.training.schedules import Schedule
+from growres.training.sdlm import StochasticDiagonalLM
 from zoo.auxiliary import num_params
 
 
@@ -127,7 +129,7 @@ class ArmTraining:
         epoch = self.epochs_done + 1
         self._select(self.network, epoch)
         flops_per_image = train_flops_per_image(self.network, self.architecture, self.context.image_shape)
-        train_flops = flops_per_image * self.context.data.num_train
+        train_flops = flops_per_image * (self.context.data.num_train + self._num_curvature_images)
         training_started = time.perf_counter()
         try:
             training = self._train_epoch()
@@ -166,6 +168,7 @@ class ArmTraining:
     def _train_epoch(self) -> Measurement:
         context = self.context
         data_epoch = self._first_data_epoch + self.epochs_done
+        self._estimate_curvature(data_epoch)
         torch.manual_seed(stream_seed("dropout", context.seed, data_epoch))
         return train_epoch(
             self.network,
@@ -178,6 +181,18 @@ class ArmTraining:
             label_smoothing=context.config.label_smoothing,
             clip_grad_norm=context.config.clip_grad_norm,
         )
+
+    @property
+    def _num_curvature_images(self) -> int:
+        """Images whose gradients the optimiser looks at before each epoch: none, but for LeNet's."""
+        config = self.context.config.optimizer
+        return min(config.samples, self.context.data.num_train) if isinstance(config, SdlmConfig) else 0
+
+    def _estimate_curvature(self, data_epoch: int) -> None:
+        if isinstance(self._optimizer, StochasticDiagonalLM):
+            images = self.context.data.first_images(self.context.seed, data_epoch, self._num_curvature_images)
+            generator = torch.Generator().manual_seed(stream_seed("curvature", self.context.seed, data_epoch))
+            self._optimizer.estimate_curvature(self.network, images, generator)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of this arm, and whoever reads its result, depends on."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from growres.config.experiment import OptimizerConfig, SgdConfig
+from growres.config.experiment import AdamWConfig, OptimizerConfig, RmsPropConfig, SdlmConfig, SgdConfig
+from growres.training.sdlm import StochasticDiagonalLM
 
 OptimizerState = dict[str, dict[str, Tensor]]
 """For each parameter's name, the optimiser's tensors for it, such as `momentum_buffer`."""
@@ -13,18 +14,18 @@ OptimizerState = dict[str, dict[str, Tensor]]
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """A fresh optimiser over all parameters of the network, those that are frozen for now included."""
-    if isinstance(config, SgdConfig):
-        return torch.optim.SGD(
-            network.parameters(),
-            lr=config.lr,
-            momentum=config.momentum,
-            nesterov=config.nesterov,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-    return torch.optim.AdamW(
-        network.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
-    )
+    weights = network.parameters()
+    match config:
+        case SgdConfig(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay):
+            return torch.optim.SGD(weights, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True)
+        case AdamWConfig(lr=lr, betas=betas, weight_decay=decay):
+            return torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=decay, fused=True)
+        case RmsPropConfig(lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay):
+            return torch.optim.RMSprop(
+                weights, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay, foreach=True
+            )
+        case SdlmConfig(lr=lr, mu=mu):
+            return StochasticDiagonalLM(weights, lr=lr, mu=mu)
 
 
 def state_by_name(optimizer: torch.optim.Optimizer, network: nn.Module) -> OptimizerState:

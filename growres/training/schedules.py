@@ -37,4 +37,6 @@ class Schedule:
             case StepSchedule(every_epochs=every, factor=factor):
                 return float(factor ** math.floor(epoch / every))
             case MultiStepSchedule(milestones=milestones, factor=factor):
-                return float(factor ** sum(epoch >= milestone for milestone in milestones))
+                factors = factor if isinstance(factor, tuple) else (factor,) * len(milestones)
+                passed = (by for by, milestone in zip(factors, milestones, strict=True) if epoch >= milestone)
+                return math.prod(passed, start=1.0)

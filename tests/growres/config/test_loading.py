@@ -90,7 +90,7 @@ MISTAKES = [
     (
         "name: sgd",
         "name: ^sdg",
-        "training.optimizer.name: unknown optimizer 'sdg'; allowed: sgd, adamw, did you mean 'sgd'?",
+        "training.optimizer.name: unknown optimizer 'sdg'; allowed: sgd, adamw, rmsprop, sdlm, did you mean 'sgd'?",
     ),
     (
         "name: cosine",
@@ -147,6 +147,13 @@ MISTAKES = [
     ("warmup_epochs: 1", "warmup_epochs: ^20", r"training.schedule.warmup_epochs: .* less than training.epochs \(20\)"),
     ("warmup_epochs: 1", "warmup_epochs: ^5", r"training.schedule.warmup_epochs: .* than growth.epochs_per_step \(5\)"),
     ("cosine, warmup_epochs: 1", "multistep, milestones: [2, ^2]", "training.*milestones.1: milestones must rise"),
+    (
+        "cosine, warmup_epochs: 1",
+        "multistep, milestones: [2, 4], factor: ^[0.1, 0.2, 0.3]",
+        "training.schedule.factor: there are 3 factors and 2 milestones; give one each",
+    ),
+    ("[crop]", "[{name: resized_crop, area: ^[0.5, 0.2]}]", r"training.augment.0.area: .* \(0.5\) must not be greater"),
+    ("[crop]", "[{name: resized_crop, area: [^0, 0.2]}]", "training.augment.0.area.0: must be a number greater than 0"),
     (
         "cosine, warmup_epochs: 1",
         "multistep, milestones: [2, ^5]",

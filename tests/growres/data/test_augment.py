@@ -3,8 +3,24 @@ from __future__ import annotations
 import pytest
 import torch
 
-from growres.config.experiment import AffineConfig, CropConfig, CutoutConfig, FlipConfig, LightingConfig
-from growres.data.augment import Affine, Augmentation, Crop, Cutout, Flip, build_augmentation, pixel_covariance
+from growres.config.experiment import (
+    AffineConfig,
+    CropConfig,
+    CutoutConfig,
+    FlipConfig,
+    LightingConfig,
+    ResizedCropConfig,
+)
+from growres.data.augment import (
+    Affine,
+    Augmentation,
+    Crop,
+    Cutout,
+    Flip,
+    ResizedCrop,
+    build_augmentation,
+    pixel_covariance,
+)
 
 BLACK = torch.tensor([-1.0, -2.0, -3.0])[:, None, None]
 CPU = torch.device("cpu")
@@ -24,7 +40,8 @@ def images(count: int = 20, channels: int = 3, size: int = 16) -> torch.Tensor:
 
 
 @pytest.fixture(
-    params=[CropConfig(), FlipConfig(), CutoutConfig(), AffineConfig(), LightingConfig()], ids=lambda c: c.name
+    params=[CropConfig(), ResizedCropConfig(), FlipConfig(), CutoutConfig(), AffineConfig(), LightingConfig()],
+    ids=lambda c: c.name,
 )
 def augmentation(request, make_data) -> Augmentation:
     return build_augmentation(request.param, make_data(), CPU)
@@ -173,3 +190,37 @@ def test_the_covariance_is_that_of_all_pixels():
     many = pixels(1500, size=4)  # more than are counted at a time
     expected = (many.transpose(0, 1).reshape(3, -1).double() / 255).cov(correction=0)
     torch.testing.assert_close(pixel_covariance(many), expected)
+
+
+def ramp(size: int = 16) -> torch.Tensor:
+    """Two channels whose values are the x and the y of each pixel's centre, from 0 to 1."""
+    places = (torch.arange(size) + 0.5) / size
+    return torch.stack(torch.meshgrid(places, places, indexing="xy"))[None]
+
+
+def test_a_resized_crop_of_the_whole_image_is_the_image():
+    whole = ResizedCrop(area=(1.0, 1.0), aspect=(1.0, 1.0))
+    torch.testing.assert_close(whole(images(), generator()), images())
+
+
+def test_a_resized_crop_shows_the_part_that_was_drawn():
+    crop = ResizedCrop(area=(0.2, 0.5), aspect=(0.5, 2.0))
+    draws = crop.draw(50, generator())
+    shown = crop.apply(ramp().expand(50, -1, -1, -1), draws)
+    width, height, left, top = draws.T
+    middle = slice(5, 11)  # away from the borders, where the picture of a ramp is a ramp
+    step = (torch.arange(16) + 0.5)[middle] / 16
+    torch.testing.assert_close(shown[:, 0, 8, middle], left[:, None] + width[:, None] * step)
+    torch.testing.assert_close(shown[:, 1, middle, 8], top[:, None] + height[:, None] * step)
+
+
+def test_resized_crops_keep_to_their_bounds_and_to_the_image():
+    draws = ResizedCrop(area=(0.08, 1.0), aspect=(0.75, 4 / 3)).draw(2000, generator())
+    width, height, left, top = draws.T
+    assert (draws >= 0).all() and (left + width <= 1 + 1e-6).all() and (top + height <= 1 + 1e-6).all()
+    inside = (width < 1) & (height < 1)
+    area, aspect = (width * height)[inside], (width / height)[inside]
+    assert 0.08 <= area.min() < 0.1 and area.max() <= 1.0
+    assert 0.75 - 1e-6 <= aspect.min() < 0.77 and 1.3 < aspect.max() <= 4 / 3 + 1e-6
+    assert abs(aspect.log().mean().item()) < 0.02
+    assert 0.4 < (left / (1 - width).clamp(min=1e-6))[inside].mean() < 0.6

@@ -92,3 +92,39 @@ def test_evaluation_weighs_images_equally_changes_nothing_and_restores_the_modes
     assert measured.num_images == 27
     assert measured.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert measured.error == int((logits.argmax(1) != labels).sum()) / 27
+
+
+def test_auxiliary_classifiers_add_to_what_is_lowered_and_not_to_what_is_reported() -> None:
+    """An epoch of GoogLeNet against the loop written out."""
+    import zoo
+
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        return zoo.create_model("googlenet", num_classes=3, in_channels=1, image_size=16, width=0.05, aux=True)
+
+    generator = torch.Generator().manual_seed(2)
+    data = [(torch.randn(6, 1, 16, 16, generator=generator), torch.arange(6) % 3) for _ in range(2)]
+    ours, theirs = make(), make()
+    torch.manual_seed(5)
+    measured = train_epoch(
+        ours.train(),
+        data,
+        optimizer=torch.optim.SGD(ours.parameters(), lr=0.1),
+        lr_of_step=lambda step: 0.1,
+        first_step=0,
+        num_steps=2,
+        precision=FP32,
+    )
+    torch.manual_seed(5)
+    optimizer, losses = torch.optim.SGD(theirs.train().parameters(), lr=0.1), []
+    for images, labels in data:
+        logits, (first, second), _ = theirs(images)
+        loss = nn.functional.cross_entropy(logits, labels)
+        others = nn.functional.cross_entropy(first, labels) + nn.functional.cross_entropy(second, labels)
+        optimizer.zero_grad()
+        (loss + 0.3 * others).backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert measured.loss == pytest.approx(sum(losses) / 2)
+    for parameter, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(parameter, expected)

@@ -10,6 +10,8 @@ from growres.training.optimizers import load_state_by_name, make_optimizer, stat
 
 SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
 ADAMW = {"name": "adamw", "lr": 0.01}
+RMSPROP = {"name": "rmsprop", "lr": 0.01, "eps": 1.0, "momentum": 0.9}
+CONFIGS = pytest.mark.parametrize("config", [SGD, ADAMW, RMSPROP], ids=["sgd", "adamw", "rmsprop"])
 
 
 def parse(config: dict[str, object]) -> OptimizerConfig:
@@ -30,7 +32,7 @@ def twin_of(network: nn.Module) -> nn.Module:
     return twin
 
 
-@pytest.mark.parametrize("config", [SGD, ADAMW], ids=["sgd", "adamw"])
+@CONFIGS
 def test_a_network_goes_on_as_if_its_optimiser_had_never_been_replaced(config: dict[str, object]) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
@@ -46,7 +48,7 @@ def test_a_network_goes_on_as_if_its_optimiser_had_never_been_replaced(config: d
         assert torch.equal(parameter, twin_parameter)
 
 
-@pytest.mark.parametrize("config", [SGD, ADAMW], ids=["sgd", "adamw"])
+@CONFIGS
 def test_parameters_that_the_state_does_not_name_start_as_with_a_fresh_optimiser(config: dict[str, object]) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
@@ -76,3 +78,15 @@ def test_the_copied_state_is_independent_of_the_original() -> None:
     step(twin, twin_optimizer)
     for name, tensors in state_by_name(optimizer, network).items():
         assert torch.equal(tensors["momentum_buffer"], before[name])
+
+
+def test_rmsprop_divides_by_the_root_of_the_mean_square_and_epsilon() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    optimizer = make_optimizer(network, parse({"name": "rmsprop", "lr": 0.1, "alpha": 0.9, "eps": 1.0}))
+    before = network[0].weight.detach().clone()
+    step(network, optimizer)
+    gradient = network[0].weight.grad
+    torch.testing.assert_close(
+        network[0].weight.detach(), before - 0.1 * gradient / ((0.1 * gradient.square()).sqrt() + 1.0)
+    )

@@ -89,3 +89,15 @@ def test_the_test_split_is_not_looked_at_before_the_end(make_trial, make_context
     assert [next(run).epoch for _ in range(3)] == [1, 2, 3]
     with pytest.raises((AttributeError, TypeError)):
         next(run)
+
+
+def test_auxiliary_classifiers_are_trained_and_no_part_of_the_result(make_trial, make_context) -> None:
+    sizes = {}
+    for aux in (True, False):
+        trial = make_trial(
+            model={"name": "googlenet", "width": 0.05, "aux": aux}, training={"epochs": 1, "clip_grad_norm": 1.0}
+        )
+        *_, finished = EndToEnd(trial, make_context(trial)).run()
+        sizes[aux] = finished.num_params
+        assert finished.num_blocks is None
+    assert sizes[True] == sizes[False]

@@ -40,3 +40,8 @@ def test_steps_and_milestones_multiply_by_their_factor() -> None:
     by_milestones = lrs(schedule(name="multistep", milestones=[4, 8], factor=0.5))
     assert by_steps == pytest.approx([0.4] * 4 * STEPS + [0.2] * 4 * STEPS + [0.1] * 2 * STEPS)
     assert by_milestones == pytest.approx(by_steps)
+
+
+def test_each_milestone_may_have_a_factor_of_its_own() -> None:
+    rates = lrs(schedule(name="multistep", milestones=[2, 5], factor=[0.4, 0.5]))
+    assert rates == pytest.approx([0.4] * 2 * STEPS + [0.16] * 3 * STEPS + [0.08] * 5 * STEPS)
