@@ -26,6 +26,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from zoo.response_norm import ResponseNorm
+
 PAPERS_IMAGE_SIZE, IMAGE_SIZE = 224, 227
 HIDDEN, LARGEST_MAP, LARGEST_SMALL_MAP = 4096, 6, 3
 
@@ -44,14 +46,6 @@ class Design:
 
 PAPER = Design(widths=(96, 256, 384, 384, 256), groups=2, stem_padding=0, normalises=True, drops_inputs=False)
 TORCHVISION = Design(widths=(64, 192, 384, 256, 256), groups=1, stem_padding=2, normalises=False, drops_inputs=True)
-
-
-def response_norm() -> nn.LocalResponseNorm:
-    """Each value divided by (2 + 1e-4 * the sum of the squares over five neighbouring channels) ** 0.75.
-
-    PyTorch divides its alpha by the size of the neighbourhood; the paper does not, hence five times the paper's alpha.
-    """
-    return nn.LocalResponseNorm(size=5, alpha=5 * 1e-4, beta=0.75, k=2)
 
 
 def pooled(pixels: int) -> int:
@@ -135,7 +129,7 @@ class AlexNet(nn.Module):
 def convolution(conv: nn.Conv2d, *, normalises: bool = False) -> nn.Sequential:
     layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, relu=nn.ReLU(inplace=True))
     if normalises:
-        layers["norm"] = response_norm()
+        layers["norm"] = ResponseNorm()
     return nn.Sequential(layers)
 
 

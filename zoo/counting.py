@@ -7,6 +7,8 @@ Conventions:
     connections  what LeCun et al. 1998 count: each output's inputs, its bias being one; none for norms and for pooling
                  without weights
     depth        layers that hold weights on the longest path from image to logits; norms are not layers here
+    shortest path
+                 the same on the path with the fewest, which shortcuts and dense connections make short
     receptive field
                  the pixels of the image, high and wide, that one value of a layer's output can depend on, borders apart
 
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,6 +31,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from zoo.auxiliary import num_params
+from zoo.response_norm import ResponseNorm
 
 
 @runtime_checkable
@@ -73,7 +76,8 @@ class PartCounts:
     output_shape: tuple[int, ...]
     num_params: int
     macs: int
-    receptive_field: tuple[int, int]
+    receptive_field: tuple[int, int] | None
+    """The widest of its maps; None where it has none, as in a head."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,26 +89,12 @@ class Counts:
     macs: int
     connections: int
     depth: int
+    shortest_path: int
     receptive_field: tuple[int, int]
     """The widest of all maps: what each value sees that the head averages or flattens."""
     layers: tuple[LayerCounts, ...]
-
-    @property
-    def parts(self) -> tuple[PartCounts, ...]:
-        """The network's parts in the order in which they begin to run."""
-        layers_of: dict[str, list[LayerCounts]] = {}
-        for layer in self.layers:
-            layers_of.setdefault(layer.part, []).append(layer)
-        return tuple(
-            PartCounts(
-                name=name,
-                output_shape=layers[-1].output_shape,
-                num_params=sum(layer.num_params for layer in layers),
-                macs=sum(layer.macs for layer in layers),
-                receptive_field=_widest(layers),
-            )
-            for name, layers in layers_of.items()
-        )
+    parts: tuple[PartCounts, ...]
+    """In the order in which they begin to run."""
 
 
 def count(model: nn.Module, input_shape: Sequence[int], *, training: bool = False) -> Counts:
@@ -120,15 +110,23 @@ def count(model: nn.Module, input_shape: Sequence[int], *, training: bool = Fals
         if isinstance(layer, _LISTED):
             layer.register_forward_hook(trace.recorder(name))
     batch = 2 if training else 1  # the smallest that batch norm takes
+    for stage, module in stages.items():
+        module.register_forward_hook(trace.shape_recorder(stage))
+    images = torch.empty(batch, *input_shape, device="meta")
+    trace.begin_at(images)
     with torch.no_grad(), trace:
-        logits = on_meta(torch.empty(batch, *input_shape, device="meta"))
+        logits = on_meta(images)
+    view = trace.view_of([logits])
+    assert view is not None, "logits depend on the images"
     return Counts(
         num_params=sum(parameter.numel() for parameter in model.parameters()) if training else num_params(model),
         macs=sum(layer.macs for layer in trace.layers),
         connections=sum(layer.connections for layer in trace.layers),
-        depth=trace.view_of([logits]).depth,
-        receptive_field=_widest([layer for layer in trace.layers if layer.part in stages] or trace.layers),
+        depth=view.longest,
+        shortest_path=view.shortest,
+        receptive_field=_widest([layer for layer in trace.layers if layer.part in stages] or trace.layers) or (1, 1),
         layers=tuple(trace.layers),
+        parts=tuple(_parts(trace)),
     )
 
 
@@ -136,7 +134,7 @@ _WEIGHED: tuple[Any, ...] = (nn.Conv2d, nn.Linear, CountedLayer)
 _LISTED: tuple[Any, ...] = (
     *_WEIGHED,
     nn.BatchNorm2d,
-    nn.LocalResponseNorm,
+    ResponseNorm,
     nn.MaxPool2d,
     nn.AvgPool2d,
     nn.AdaptiveAvgPool2d,
@@ -163,10 +161,24 @@ def _part_by_layer(model: nn.Module, stages: Mapping[str, nn.Module]) -> Callabl
     return part
 
 
-def _widest(layers: Iterable[LayerCounts]) -> tuple[int, int]:
-    """The largest receptive field of maps; what averages a whole map is left out."""
+def _parts(trace: _Trace) -> Iterator[PartCounts]:
+    layers_of: dict[str, list[LayerCounts]] = {}
+    for layer in trace.layers:
+        layers_of.setdefault(layer.part, []).append(layer)
+    for name, layers in layers_of.items():
+        yield PartCounts(
+            name=name,
+            output_shape=trace.shapes.get(name, layers[-1].output_shape),
+            num_params=sum(layer.num_params for layer in layers),
+            macs=sum(layer.macs for layer in layers),
+            receptive_field=_widest(layers),
+        )
+
+
+def _widest(layers: Iterable[LayerCounts]) -> tuple[int, int] | None:
+    """The largest receptive field of maps; what averages or flattens a whole map is left out."""
     fields = [layer.receptive_field for layer in layers if not layer.kind.startswith(("linear", "average pool to"))]
-    return max((high for high, _ in fields), default=1), max((wide for _, wide in fields), default=1)
+    return (max(high for high, _ in fields), max(wide for _, wide in fields)) if fields else None
 
 
 # ------------------------------------------------------------------------------------------------------------ trace
@@ -176,7 +188,8 @@ def _widest(layers: Iterable[LayerCounts]) -> tuple[int, int]:
 class _View:
     """How a tensor depends on the image: through how many layers, and on which pixels, along both axes."""
 
-    depth: int = 0
+    longest: int = 0
+    shortest: int = 0
     field: tuple[float, float] = (1.0, 1.0)
     """Pixels that one value sees."""
     step: tuple[float, float] = (1.0, 1.0)
@@ -185,7 +198,8 @@ class _View:
     def through(self, window: Sequence[float], stride: Sequence[float], *, layers: int = 0) -> _View:
         """The view of what a window makes of this tensor, sliding by the stride."""
         return _View(
-            self.depth + layers,
+            self.longest + layers,
+            self.shortest + layers,
             _both(field + (size - 1) * step for field, size, step in zip(self.field, window, self.step, strict=True)),
             _both(step * by for step, by in zip(self.step, stride, strict=True)),
         )
@@ -202,23 +216,41 @@ class _Trace(TorchFunctionMode):
     def __init__(self, part_of: Callable[[str], str]) -> None:
         super().__init__()
         self.layers: list[LayerCounts] = []
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        """Of each stage's output, whose last layer may be one of several that are stacked."""
         self._part_of = part_of
         self._views: MutableMapping[Tensor, _View] = WeakTensorKeyDictionary()
 
-    def view_of(self, values: Iterable[Any]) -> _View:
-        """The widest view among those of the tensors in the values."""
-        views = [self._views.get(tensor, _View()) for tensor in _tensors(values)] or [_View()]
+    def begin_at(self, images: Tensor) -> None:
+        """Sets what all else is seen from; tensors that do not depend on it, such as weights, have no view."""
+        self._views[images] = _View()
+
+    def view_of(self, values: Iterable[Any]) -> _View | None:
+        """The joint view of the tensors in the values; None where none of them depends on the image."""
+        views = [view for tensor in _tensors(values) if (view := self._views.get(tensor)) is not None]
+        if not views:
+            return None
         return _View(
-            max(view.depth for view in views),
+            max(view.longest for view in views),
+            min(view.shortest for view in views),
             _both(max(view.field[axis] for view in views) for axis in (0, 1)),
             _both(max(view.step[axis] for view in views) for axis in (0, 1)),
         )
+
+    def shape_recorder(self, stage: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
+        """A forward hook that keeps the shape of a stage's output."""
+
+        def record(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+            self.shapes[stage] = tuple(output.shape[1:])
+
+        return record
 
     def recorder(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
         """A forward hook that counts the layer of this name."""
 
         def record(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
             before = self.view_of(inputs)
+            assert before is not None, "a layer of the forward pass sees the image"
             window, stride = _window(layer, inputs[0], output)
             view = before.through(window, stride, layers=int(isinstance(layer, _WEIGHED)))
             self._views[output] = view
@@ -232,8 +264,9 @@ class _Trace(TorchFunctionMode):
         arguments = kwargs or {}
         view = self.view_of([*args, *arguments.values()])
         result = func(*args, **arguments)
-        for tensor in _tensors([result]):
-            self._views[tensor] = _after_function(func, args, tensor, view)
+        if view is not None:
+            for tensor in _tensors([result]):
+                self._views[tensor] = _after_function(func, args, tensor, view)
         return result
 
 
@@ -285,7 +318,7 @@ def _kind(layer: nn.Module, output_shape: tuple[int, ...]) -> str:
             return "linear"
         case nn.BatchNorm2d():
             return "batch norm"
-        case nn.LocalResponseNorm():
+        case ResponseNorm():
             return "response norm"
         case nn.AdaptiveAvgPool2d():
             return f"average pool to {output_shape[1]}x{output_shape[2]}"

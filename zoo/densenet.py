@@ -93,6 +93,7 @@ class DenseBlock(nn.Module):
         self.layers = nn.ModuleList(
             DenseLayer(in_channels + number * growth_rate, growth_rate, form, **options) for number in range(num_layers)
         )
+        self.in_channels = in_channels
         self.out_channels = in_channels + num_layers * growth_rate
 
     def forward(self, x_NCHW: Tensor) -> Tensor:

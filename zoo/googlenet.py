@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.auxiliary import AuxiliaryClassifier, WithAuxiliary
+from zoo.response_norm import ResponseNorm
 
 AUXILIARY_WEIGHT = 0.3
 
@@ -93,11 +94,6 @@ def convolution(
         layers["norm"] = nn.BatchNorm2d(out_channels, eps=1e-3)
     layers["relu"] = nn.ReLU(inplace=True)
     return nn.Sequential(layers)
-
-
-def response_norm() -> nn.LocalResponseNorm:
-    """AlexNet's, whose constants the paper does not repeat; PyTorch divides alpha by the neighbourhood's size."""
-    return nn.LocalResponseNorm(size=5, alpha=5 * 1e-4, beta=0.75, k=2)
 
 
 class Inception(nn.Module):
@@ -185,11 +181,11 @@ def make_stem(in_channels: int, design: Design, width: float, *, small_input: bo
         layers["conv1"] = convolution(in_channels, first, 7, stride=2, batch_norm=bn)
         layers["pool1"] = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
         if not bn:
-            layers["norm1"] = response_norm()
+            layers["norm1"] = ResponseNorm()
         layers["reduce"] = convolution(first, first, 1, batch_norm=bn)
     layers["conv2"] = convolution(in_channels if small_input else first, last, 3, batch_norm=bn)
     if not bn:
-        layers["norm2"] = response_norm()
+        layers["norm2"] = ResponseNorm()
     if not small_input:
         layers["pool2"] = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
     return nn.Sequential(layers)

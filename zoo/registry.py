@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from importlib import import_module
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue import PUBLISHED
@@ -115,6 +115,12 @@ def _nearest_that_fits(entry: ModelEntry, kwargs: Mapping[str, Any], image_size:
         small = entry.settings({**kwargs, "small_input": True}, image_size=image_size)
         if entry.smallest_image(small) <= image_size:
             return f"{entry.name} with small_input: true"
-    fitting = [other.name for other in PUBLISHED if other.min_image_size is None or other.min_image_size <= image_size]
-    [nearest] = difflib.get_close_matches(entry.name, fitting, n=1, cutoff=0.0)
-    return nearest if _BY_NAME[nearest].min_image_size is not None else f"{nearest} with fewer stages"
+    fitting = [other for other in PUBLISHED if other.min_image_size is None or other.min_image_size <= image_size]
+    nearest = min(fitting, key=lambda other: (-_kinship(entry.name, other.name), abs(entry.year - other.year)))
+    return nearest.name if nearest.min_image_size is not None else f"{nearest.name} with fewer stages"
+
+
+def _kinship(name: str, other: str) -> int:
+    """Letters that two names begin with alike; fewer than three say nothing."""
+    common = len(commonprefix([name, other]))
+    return common if common >= 3 else 0

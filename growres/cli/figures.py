@@ -5,6 +5,7 @@ Only tables use these; JSON and CSV carry the raw numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 ABSENT = "-"
@@ -58,6 +59,16 @@ def whole(number: float | None) -> str:
 def number_of(number: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def shape(sizes: Sequence[int]) -> str:
+    """The shape of a map or a layer's output: 64x56x56."""
+    return "x".join(map(str, sizes))
+
+
+def pixels(field: Sequence[int] | None) -> str:
+    """A receptive field, high and wide, in pixels: 81x81."""
+    return ABSENT if field is None else shape(field)
 
 
 def decimal(number: float | None) -> str:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import zoo
-from zoo.alexnet import response_norm
+from zoo.response_norm import ResponseNorm
 
 
 def make(name="alexnet", *, image_size=32, num_classes=10, in_channels=3, **kwargs):
@@ -18,18 +18,28 @@ def on_meta(**kwargs):
         return make(num_classes=1000, **kwargs)
 
 
-def test_the_response_norm_is_the_papers_formula():
-    a = 30 * torch.rand(2, 9, 3, 3)
+@pytest.mark.parametrize("channels", [1, 3, 9])
+def test_the_response_norm_is_the_papers_formula(channels):
+    a = 30 * torch.rand(2, channels, 3, 3)
     squares = a.square()
     expected = torch.stack(
-        [a[:, i] / (2 + 1e-4 * squares[:, max(0, i - 2) : i + 3].sum(dim=1)) ** 0.75 for i in range(9)], dim=1
+        [a[:, i] / (2 + 1e-4 * squares[:, max(0, i - 2) : i + 3].sum(dim=1)) ** 0.75 for i in range(channels)], dim=1
     )
-    torch.testing.assert_close(response_norm()(a), expected)
+    torch.testing.assert_close(ResponseNorm()(a), expected)
+    torchs = nn.LocalResponseNorm(size=5, alpha=5 * 1e-4, beta=0.75, k=2)
+    torch.testing.assert_close(ResponseNorm()(a), torchs(a))
+
+
+def test_the_response_norm_keeps_type_and_layout_and_works_in_full_precision():
+    a = (30 * torch.rand(2, 8, 4, 4)).to(torch.bfloat16).to(memory_format=torch.channels_last)
+    normed = ResponseNorm()(a)
+    assert normed.dtype == torch.bfloat16 and normed.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(normed.float(), ResponseNorm()(a.float()), rtol=0.01, atol=0)
 
 
 def test_only_the_published_network_has_response_norms_and_groups():
     paper, torchvision = make(width=0.1), make("alexnet_torchvision", width=0.1)
-    assert [type(layer) for layer in paper.conv1] == [nn.Conv2d, nn.ReLU, nn.LocalResponseNorm]
+    assert [type(layer) for layer in paper.conv1] == [nn.Conv2d, nn.ReLU, ResponseNorm]
     assert [type(layer) for layer in torchvision.conv1] == [nn.Conv2d, nn.ReLU]
     assert [paper.get_submodule(f"conv{n}").conv.groups for n in range(1, 6)] == [1, 2, 1, 2, 2]
     assert [torchvision.get_submodule(f"conv{n}").conv.groups for n in range(1, 6)] == [1] * 5

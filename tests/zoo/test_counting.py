@@ -73,6 +73,23 @@ def test_receptive_fields_are_those_that_follow_from_windows_and_strides(name, s
     assert inside == counts.receptive_field == (field, field)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "shortest"),
+    [
+        ("plain20", 32, 20),
+        ("resnet110", 32, 2),  # stem and classifier: all else can be walked around
+        ("preact_resnet164", 32, 5),  # option B has a convolution in three shortcuts
+        ("vgg16", 224, 16),
+        ("densenet40_k12", 32, 4),  # stem, two transitions, classifier
+        ("lenet5", 32, 7),
+    ],
+)
+def test_the_shortest_path_takes_every_shortcut(name, size, shortest):
+    channels = 1 if name == "lenet5" else 3
+    counts = count(on_meta(name, num_classes=10, input_shape=(channels, size, size)), (channels, size, size))
+    assert counts.shortest_path == shortest
+
+
 def test_a_stride_in_the_first_1x1_sees_farther():
     v1 = count(on_meta("resnet50", num_classes=10, input_shape=(3, 224, 224), stride_in_1x1=True), (3, 224, 224))
     assert v1.receptive_field == (483, 483)
@@ -127,6 +144,12 @@ def test_lenet_has_the_papers_counts_layer_by_layer():
 def test_a_network_and_its_twins_have_equal_counts(form):
     counts = count(on_meta(f"{form}110", num_classes=10, input_shape=(3, 32, 32)), (3, 32, 32))
     assert (counts.num_params, counts.macs, counts.depth) == (1_727_962, 252_887_680, 110)
+
+
+def test_a_part_whose_branches_are_stacked_has_the_stacked_shape():
+    counts = count(on_meta("googlenet", num_classes=10, input_shape=(3, 224, 224)), (3, 224, 224))
+    shapes = {part.name: part.output_shape for part in counts.parts}
+    assert shapes["inception_3a"] == (256, 28, 28) and shapes["pool3"] == (480, 14, 14)
 
 
 def test_counting_leaves_the_model_as_it_was():

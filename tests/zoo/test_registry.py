@@ -148,3 +148,17 @@ def test_an_image_too_small_is_refused_with_the_smallest_and_a_network_that_fits
     with pytest.raises(zoo.ModelError, match="8x8 are too small .* 16x16; .* preact_resnet with fewer stages"):
         make("preact_resnet", image_size=8, blocks=[1] * 5, widths=[4] * 5)
     assert zoo.check("preact_resnet", {"blocks": [1] * 5, "widths": [4] * 5}, image_size=16) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("vgg16", "googlenet"),
+        ("alexnet", "googlenet"),
+        ("inception_v3", "inception_v2"),
+        ("inception_v4", "inception_v2"),
+    ],
+)
+def test_the_network_that_fits_is_of_the_same_kind_or_of_its_time(name, nearest):
+    [problem] = zoo.check(name, {}, image_size=8)
+    assert problem.endswith(f"the nearest network that fits is {nearest}")

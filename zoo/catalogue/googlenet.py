@@ -74,7 +74,7 @@ ENTRIES: tuple[ModelEntry, ...] = (
                 top1=0.30222,
                 top5=0.10470,
                 protocol="1-crop",
-                source="torchvision's weights, which are no paper's",
+                source="torchvision's weights",
             ),
         ),
         recipes={"paper": _RECIPES["paper"], "short": recipes.short(0.1)},

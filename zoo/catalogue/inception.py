@@ -5,7 +5,7 @@ from __future__ import annotations
 from zoo.catalogue import recipes
 from zoo.entry import AUXILIARY, SMALL_INPUT, WIDTH, ModelEntry, PublishedError, Recipe, Settings
 
-_ENDS_OF_V3 = "of 48,238 validation images, those left when ambiguous ones are struck out"
+_UNAMBIGUOUS = "without 1,762 ambiguous images"
 
 
 def _v2_smallest(settings: Settings) -> int:
@@ -88,14 +88,14 @@ _V3 = ModelEntry(
             data="ImageNet",
             top1=0.212,
             top5=0.056,
-            protocol=f"1-crop {_ENDS_OF_V3}",
+            protocol=f"1-crop, {_UNAMBIGUOUS}",
             source="Szegedy et al. 2015, table 3",
         ),
         PublishedError(
             data="ImageNet",
             top1=0.1877,
             top5=0.042,
-            protocol=f"144-crop {_ENDS_OF_V3}",
+            protocol=f"144-crop, {_UNAMBIGUOUS}",
             source="Szegedy et al. 2015, table 4",
         ),
         PublishedError(data="ImageNet", top5=0.0358, protocol="144-crop, 4 networks", source="Szegedy et al. 2015"),
@@ -127,7 +127,7 @@ _V4 = ModelEntry(
             data="ImageNet",
             top1=0.200,
             top5=0.050,
-            protocol=f"1-crop {_ENDS_OF_V3}",
+            protocol=f"1-crop, {_UNAMBIGUOUS}",
             source="Szegedy et al. 2016, table 2",
         ),
         PublishedError(

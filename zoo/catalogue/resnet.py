@@ -245,7 +245,7 @@ def _recipes_of_small_images(form: Form, depth: int) -> Mapping[str, Recipe]:
             schedule=recipes.divided_by_ten(91, 136, warmup_epochs=1 if warms_up else 0),
             augment=recipes.CROP_AND_FLIP,
         ),
-        cost="182 epochs of 45,000 images; a network of 1,001 layers took its authors 27 hours on two GPUs",
+        cost="182 epochs of 45,000 images" + ("; its authors needed 27 hours on two GPUs" if depth == 1001 else ""),
         differs="the paper subtracts the mean of each pixel, we normalise by channel"
         + ("; it warms up at a learning rate of 0.01 for 400 iterations, we rise over one epoch" if warms_up else ""),
     )

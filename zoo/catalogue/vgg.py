@@ -22,9 +22,7 @@ def _dense(top1: float, top5: float, scale: str) -> PublishedError:
 
 
 def _centre_crop(top1: float, top5: float) -> PublishedError:
-    return PublishedError(
-        data="ImageNet", top1=top1, top5=top5, protocol="1-crop", source="torchvision's weights, which are no paper's"
-    )
+    return PublishedError(data="ImageNet", top1=top1, top5=top5, protocol="1-crop", source="torchvision's weights")
 
 
 _PUBLISHED: dict[str, tuple[PublishedError, ...]] = {

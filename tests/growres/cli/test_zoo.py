@@ -1,13 +1,48 @@
+import csv
+import io
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import pytest
+import torch
+
 import zoo
+from growres.cli.network import folded
+from zoo.explained import subject_of
 
 
-def test_the_zoo_is_listed_with_what_an_experiment_needs_to_know(growres):
+def test_the_zoo_is_listed_with_size_work_and_published_error(growres):
     rows = growres("zoo", "list", "--format", "json").json
     assert [row["name"] for row in rows] == zoo.list_models()
     by_name = {row["name"]: row for row in rows}
     assert by_name["lenet5"]["year"] == 1998
     assert by_name["preact_resnet"]["grows"] is True
     assert "blocks" in [argument["name"] for argument in by_name["preact_resnet"]["arguments"]]
+    vgg = by_name["vgg16"]
+    assert (vgg["depth"], vgg["num_params"], vgg["macs"]) == (16, 138_357_544, 15_470_264_320)
+    assert (vgg["top1_error"], vgg["top5_error"], vgg["measured_on"]) == (0.256, 0.081, "ImageNet")
+    assert "dense" in vgg["protocol"] and "table 3" in vgg["source"] and vgg["recipes"] == ["paper", "short"]
+
+
+def test_the_table_shows_errors_with_their_protocol(growres):
+    lines = growres("zoo", "list", "resnet50").out.splitlines()
+    assert lines[0].split() == ["name", "year", "depth", "params", "MACs", "top-1", "top-5", "on", "protocol", "source"]
+    assert "25.56M  4.09B  22.85%  6.71%  ImageNet  10-crop   He et al. 2015, table 3" in lines[1]
+
+
+def test_the_list_is_there_within_a_second_and_without_torch():
+    script = (
+        "import sys\nfrom growres.cli.app import main\n"
+        "code = main(['zoo', 'list'])\nsys.exit(code or 'torch' in sys.modules)"
+    )
+    times = []
+    for _ in range(3):  # another process may have the machine for a moment
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+        times.append(time.perf_counter() - started)
+    assert min(times) < 1.0
 
 
 def test_a_pattern_chooses(growres):
@@ -15,17 +50,164 @@ def test_a_pattern_chooses(growres):
     assert names and all(name.startswith("preact") for name in names)
 
 
-def test_a_depth_that_is_not_listed_is_found_by_its_name(growres):
-    assert [row["name"] for row in growres("zoo", "list", "resnet26", "--format", "json").json] == ["resnet26"]
+def test_a_depth_that_is_not_listed_is_found_by_its_name_and_counted(growres):
+    [row] = growres("zoo", "list", "resnet26", "--format", "json").json
+    assert (row["name"], row["depth"]) == ("resnet26", 26) and row["num_params"] > 300_000
 
 
 def test_what_matches_nothing_names_the_nearest(growres):
-    answer = growres("zoo", "list", "lenet6")
-    assert answer.code == 2
-    assert "lenet5" in answer.err
+    for verb in ("list", "show", "compare"):
+        answer = growres("zoo", verb, "lenet6")
+        assert answer.code == 2
+        assert f"Cannot {verb} lenet6" in answer.err and "lenet5" in answer.err
 
 
 def test_a_depth_that_no_network_has_names_its_neighbours(growres):
     answer = growres("zoo", "list", "resnet27")
     assert answer.code == 2
     assert "the nearest are resnet26 and resnet32" in answer.err
+
+
+# ------------------------------------------------------------------------------------------------------------- show
+
+
+def test_a_network_is_shown_layer_by_layer_in_parts_and_explained(growres):
+    out = growres("zoo", "show", "lenet5").out
+    assert "lenet5: LeNet-5, 1998" in out
+    assert "60,000 parameters, 326,520 MACs, 340,908 connections" in out
+    lines = [line.split() for line in out.splitlines()]
+    assert ["c1", "conv", "5x5", "6x28x28", "156", "122,304", "117,600", "5x5"] in lines
+    assert ["s2", "subsampling", "2x2", "/", "2", "6x14x14", "12", "5,880", "0", "6x6"] in lines
+    assert ["total", "60,000", "340,908", "326,520", "32x32"] in lines
+    assert ["c5", "120x1x1", "48,120", "80.20%", "48,000", "14.70%", "32x32"] in lines
+    assert "recipe: paper (20 passes" in out and "optimizer: {name: sdlm, lr: 0.0005" in out
+    assert "1. One small detector, used everywhere" in out
+    assert ["C1", "122,304", "156", "784.0x"] in lines
+
+
+def test_the_users_own_images_are_what_is_counted(growres):
+    document = growres(
+        "zoo", "show", "resnet18", "--image-size", "28", "--channels", "1", "--classes", "7", "--format", "json"
+    ).json
+    assert document["input_shape"] == [1, 28, 28] and document["num_classes"] == 7
+    assert document["settings"]["small_input"] is True
+    assert document["layers"][-1]["output_shape"] == [7]
+    assert sum(layer["num_params"] for layer in document["layers"]) == document["num_params"]
+    assert sum(part["macs"] for part in document["parts"]) == document["macs"]
+    assert [claim["title"] for claim in document["claims"]][0] == "A way for the gradient around every block"
+
+
+def test_arguments_are_set_and_wrong_ones_refused(growres):
+    shape = ("--set", "blocks=[1, 1]", "--set", "widths=[8, 16]")
+    document = growres("zoo", "show", "resnet", *shape, "--set", "h=dropout", "--format", "json").json
+    assert document["settings"]["blocks"] == [1, 1] and document["settings"]["h"] == "dropout"
+    assert "give it one, as in --set 'blocks=[2, 2]'" in growres("zoo", "show", "resnet").err.lower()
+    assert "no argument 'wdth'" in growres("zoo", "show", "vgg16", "--set", "wdth=2").err
+    assert "must be KEY=VALUE" in growres("zoo", "show", "vgg16", "--set", "width").err
+    answer = growres("zoo", "show", "vgg16", "--image-size", "8")
+    assert answer.code == 2 and "8x8 are too small for vgg16, whose smallest are 17x17" in answer.err
+
+
+def test_csv_has_every_layer_and_markdown_every_section(growres):
+    rows = list(csv.DictReader(io.StringIO(growres("zoo", "show", "plain20", "--format", "csv").out)))
+    assert len(rows) == 40 and rows[0]["name"] == "stem.conv"
+    out = growres("zoo", "show", "plain20", "--format", "md").out
+    assert [line for line in out.splitlines() if line.startswith("## ")] == [
+        "## plain20: Plain twin of ResNet of 20 layers for small images, 2015",
+        "## Layers",
+        "## Parts",
+        "## Recipes of training",
+        "## What it brought, and why that works",
+    ]
+
+
+def layer(name, part, params=1, shape=(1, 2, 2)):
+    return {
+        "name": name, "part": part, "kind": "conv", "output_shape": shape, "num_params": params, "connections": 2,
+        "macs": 3, "receptive_field": (1, 1),
+    }  # fmt: skip
+
+
+def test_like_blocks_are_told_once_and_nothing_is_lost():
+    rows = [layer("stem", "stem", params=9)]
+    rows += [layer(f"stages.0.{block}.conv{n}", "stage0", params=n) for block in range(5) for n in (1, 2)]
+    rows += [layer("head", "head", params=7)]
+    told = folded(rows)
+    assert [row["name"] for row in told] == [
+        "stem",
+        "stages.0.0.conv1",
+        "stages.0.0.conv2",
+        "... to stages.0.4.conv2",
+        "head",
+    ]
+    assert told[3]["kind"] == "4 times more the same 2 layers"
+    for key in ("num_params", "connections", "macs"):
+        assert sum(row[key] for row in told) == sum(row[key] for row in rows)
+
+
+def test_blocks_that_differ_are_not_folded():
+    rows = [layer(f"block1.layers.{n}.conv", "block1", params=n) for n in range(6)]
+    assert folded(rows) == rows
+    other_shapes = [layer(f"stages.0.{n}.conv", "stage0", shape=(1, n, n)) for n in range(6)]
+    assert folded(other_shapes) == other_shapes
+
+
+@pytest.mark.parametrize("name", ["resnet56", "preact_resnet164", "inception_v4", "vgg19", "densenet40_k12"])
+def test_folded_layers_add_up_to_the_network(name):
+    entry = zoo.describe(name)
+    channels, size, _ = entry.input_shape
+    counts = subject_of(name, {}, num_classes=10, in_channels=channels, image_size=size).counts
+    told = folded([asdict(layer) for layer in counts.layers])
+    assert sum(row["macs"] for row in told) == counts.macs
+    assert sum(row["num_params"] for row in told) == counts.num_params
+    if name in ("resnet56", "preact_resnet164"):
+        assert len(told) < len(counts.layers) / 2
+
+
+def test_every_layer_can_be_asked_for(growres):
+    assert "more the same" not in growres("zoo", "show", "plain20", "--all-layers").out
+    told = [
+        line.split()[:3] for line in growres("zoo", "show", "plain20").out.splitlines() if "more the same 4" in line
+    ]
+    assert [name for _, _, name in told] == [f"stages.{stage}.2.branch.norm2" for stage in range(3)]
+
+
+# ------------------------------------------------------------------------------------------------ compare, history
+
+
+def test_networks_are_put_side_by_side_with_their_measured_speed(growres):
+    answer = growres(
+        "zoo", "compare", "lenet5", "resnet8", "plain8", "--image-size", "8", "--channels", "1", "--seconds", "0.1",
+        "--batch-size", "8", "--format", "json",
+    )  # fmt: skip
+    rows = {row["name"]: row for row in answer.json}
+    assert list(rows) == ["lenet5", "resnet8", "plain8"]
+    assert rows["resnet8"]["num_params"] == rows["plain8"]["num_params"]
+    assert (rows["resnet8"]["shortest_path"], rows["plain8"]["shortest_path"]) == (2, 8)
+    assert all(row["images_per_s"] > 0 and row["device"] == "cpu" and row["batch_size"] == 8 for row in rows.values())
+    assert "measuring plain8" in answer.err
+
+
+def test_a_network_that_the_images_are_too_small_for_ends_the_comparison_before_it_is_measured(growres):
+    answer = growres("zoo", "compare", "lenet5", "vgg11", "--image-size", "8")
+    assert answer.code == 2 and "too small for vgg11" in answer.err and "measuring" not in answer.err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_is_not_there_is_said(growres):
+    answer = growres("zoo", "compare", "lenet5", "--gpu")
+    assert answer.code == 2 and "PyTorch finds none here" in answer.err
+
+
+def test_the_history_is_a_table_and_a_picture(growres, tmp_path):
+    answer = growres("zoo", "history", "-o", str(tmp_path / "history.svg"))
+    assert "2012  SuperVision     AlexNet, 7 networks" in answer.out and "15.32%" in answer.out
+    assert "One trained person: 5.10%" in answer.err
+    assert (tmp_path / "history.svg").read_text().startswith("<?xml")
+    rows = growres("zoo", "history", "--format", "json").json
+    assert rows[0]["year"] == 2010 and rows[0]["top5_error"] == 0.2819
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_printed(growres, tmp_path):
+    answer = growres("zoo", "history", "-o", str(tmp_path / "history.pdf"))
+    assert answer.code == 2 and answer.out == "" and ".svg or .png" in answer.err

@@ -1,0 +1,149 @@
+"""GoogLeNet: several windows at once, reductions that make them affordable, averages for a classifier, helpers."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from zoo.auxiliary import WithAuxiliary
+from zoo.counting import count
+from zoo.explained.claims import Claim, Subject, share, times
+from zoo.explained.gradients import random_images
+from zoo.googlenet import GoogLeNet, Inception
+
+
+def claims(subject: Subject) -> tuple[Claim, ...]:
+    with torch.device("meta"):
+        network = subject.make()
+    assert isinstance(network, GoogLeNet)
+    return (
+        _windows(subject, network),
+        _reductions(subject, network),
+        _average(subject),
+        _auxiliary(subject),
+    )
+
+
+def _modules(network: GoogLeNet) -> dict[str, Inception]:
+    return {name: module for name, module in network.trunk.items() if isinstance(module, Inception)}
+
+
+def _pixels(subject: Subject, module: str) -> int:
+    return next(layer.output_shape[1] for layer in subject.counts.layers if layer.part == module)
+
+
+def _windows(subject: Subject, network: GoogLeNet) -> Claim:
+    module = next(iter(_modules(network).values()))
+    in_channels, pixels = _inputs(module), _pixels(subject, "inception_3a")
+    rows = []
+    for name, branch in (("1x1", module.one), ("3x3", module.three), ("5x5", module.five), ("pooling", module.pool)):
+        counts = count(branch, (in_channels, pixels, pixels))
+        maps = counts.layers[-1].output_shape[0]
+        rows.append((name, f"{counts.receptive_field[0]}x{counts.receptive_field[1]}", maps, counts.num_params))
+    return Claim(
+        title="Several windows at once",
+        text="Should a layer look closely or widely? An inception module does not choose. It looks at the same map "
+        "through four windows and stacks the answers; training decides how much each of them is worth, and an object "
+        "may be large in one image and small in the next. Counted in module 3a (torchvision has 3x3 for the paper's "
+        "5x5).",
+        columns=("branch", "sees of its input", "maps", "weights"),
+        rows=tuple(rows),
+    )
+
+
+def _inputs(module: Inception) -> int:
+    return next(layer.in_channels for layer in module.one if isinstance(layer, nn.Conv2d))
+
+
+def _reductions(subject: Subject, network: GoogLeNet) -> Claim:
+    rows = []
+    for name, module in _modules(network).items():
+        pixels = _pixels(subject, name)
+        counts = count(module, (_inputs(module), pixels, pixels))
+        naive = _without_reductions(module)
+        rows.append((name.removeprefix("inception_"), counts.num_params, naive, counts.macs, naive * pixels**2))
+    sums = [sum(int(row[i]) for row in rows) for i in range(1, 5)]
+    return Claim(
+        title="Small convolutions before the large ones",
+        text="A 5x5 window over 480 maps needs 12,000 weights for each map that it puts out. A 1x1 convolution first "
+        "mixes the 480 maps into a few dozen: what it loses, the paper argues, is little, since neighbouring maps are "
+        "much alike, and what it saves is nearly everything. Without the reductions (and with the poolings' maps "
+        "unprojected) the nine modules would cost this much.",
+        columns=("module", "weights", "without reductions", "MACs", "without reductions"),
+        rows=(
+            *rows,
+            ("all nine", *sums),
+            ("ratio", "", times(sums[1], sums[0]), "", times(sums[3], sums[2])),
+        ),
+    )
+
+
+def _without_reductions(module: Inception) -> int:
+    """Weights of a module whose windows see the input itself."""
+    inputs = _inputs(module)
+    convolutions = [_last_convolution(branch) for branch in (module.one, module.three, module.five)]
+    return sum(inputs * conv.out_channels * conv.kernel_size[0] * conv.kernel_size[1] for conv in convolutions)
+
+
+def _last_convolution(branch: nn.Module) -> nn.Conv2d:
+    return [layer for layer in branch.modules() if isinstance(layer, nn.Conv2d)][-1]
+
+
+def _average(subject: Subject) -> Claim:
+    head = [layer for layer in subject.counts.layers if layer.part == "head"]
+    classifier = head[-1].num_params
+    last = [layer for layer in subject.counts.layers if layer.part != "head"][-1]
+    pixels = last.output_shape[1] * last.output_shape[2]
+    flattened = (classifier - subject.num_classes) * pixels + subject.num_classes
+    return Claim(
+        title="An average for a classifier",
+        text="AlexNet and VGG flatten the last map and wire every value of it to the next layer. GoogLeNet takes the "
+        "mean of each map and reads the classes from these means. There is hardly anything left there that could "
+        "learn by heart, and the network takes images of any size.",
+        columns=("classifier", "weights", "of this network's"),
+        rows=(
+            ("on the means, as published", classifier, times(classifier, classifier)),
+            ("on the flattened map", flattened, times(flattened, classifier)),
+        ),
+    )
+
+
+def _auxiliary(subject: Subject) -> Claim:
+    with torch.device("meta"):
+        helped = subject.make(aux=True)
+    training = count(helped, (subject.in_channels, subject.image_size, subject.image_size), training=True)
+    weights, macs = training.num_params - subject.counts.num_params, training.macs - subject.counts.macs
+    alone, together = _gradients_of_the_stem(subject)
+    return Claim(
+        title="Helpers that are gone when training is over",
+        text="Batch norm did not exist yet, and the gradient of a single loss is a long way from the first layers. "
+        "Two small classifiers in the middle have a say in the loss, 0.3 of the last one's each: they press the "
+        "middle of the network to be of use already, and their gradients have a shorter way. After training they are "
+        "dropped. The gradient is measured at the stem of a network before training, on images of noise.",
+        columns=("", "weights", "of the network's", "MACs", "of the network's", "gradient at the stem"),
+        rows=(
+            ("the network", subject.counts.num_params, "", subject.counts.macs, "", alone),
+            (
+                "with both helpers, in training",
+                training.num_params,
+                f"+{share(weights, subject.counts.num_params)}",
+                training.macs,
+                f"+{share(macs, subject.counts.macs)}",
+                together,
+            ),
+        ),
+    )
+
+
+def _gradients_of_the_stem(subject: Subject) -> tuple[float, float]:
+    torch.manual_seed(0)
+    network = subject.make(aux=True).train()
+    images = random_images(subject.in_channels, subject.image_size, num_images=4)
+    labels = torch.arange(4) % subject.num_classes
+    output = network(images)
+    assert isinstance(output, WithAuxiliary)
+    losses = [nn.functional.cross_entropy(logits, labels) for logits in (output.logits, *output.auxiliary)]
+    weight = next(network.stem.parameters())  # type: ignore[union-attr]
+    [alone] = torch.autograd.grad(losses[0], weight, retain_graph=True)
+    [together] = torch.autograd.grad(losses[0] + output.weight * (losses[1] + losses[2]), weight)
+    return float(alone.norm()), float(together.norm())
