@@ -1,6 +1,7 @@
 # make demo    a residual network grows on real images, next to its baselines, in about two minutes
 # make test    the whole test suite
 # make check   what CI runs: ruff, mypy, the test suite
+# make slow    the tests that make test leaves out: every network of the zoo at its full size, half an hour
 # make bench   the benchmarks: a table, and bench.json
 # Each makes .venv and installs growres into it first, where that has not been done.
 
@@ -13,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 INSTALL_VENV = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	apt-get update -qq && apt-get install -y -qq python3-venv; }
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint slow bench clean
 
 demo: $(INSTALLED)
 	@GROWRES_HOME=.demo $(BIN)/growres submit jobs/presets/digits.yaml
@@ -27,6 +28,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+slow: $(INSTALLED)
+	$(BIN)/python -m pytest -q -m slow
 
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench --output bench.json

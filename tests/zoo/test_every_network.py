@@ -1,0 +1,30 @@
+"""Every listed network, as wide and as deep as it was published, trains on small images. It takes half an hour."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import zoo
+from growres.training.loop import losses_of
+
+LISTED = [name for name in zoo.list_models() if zoo.describe(name).min_image_size is not None]
+STEPS = 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_channels", [1, 3])
+@pytest.mark.parametrize("name", LISTED)
+def test_the_loss_falls_at_32x32(name, in_channels):
+    model = zoo.create_model(name, num_classes=10, in_channels=in_channels, image_size=32).train()
+    images, labels = torch.randn(4, in_channels, 32, 32), torch.tensor([0, 1, 2, 1])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        _, loss, objective = losses_of(model(images), labels)
+        objective.backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+        optimizer.step()
+        losses.append(loss.item())
+    assert min(losses[-2:]) < losses[0]
