@@ -53,3 +53,8 @@ def test_presets_and_migrations_work_from_any_folder(installed: Path, tmp_path: 
     assert shown.stdout.count("succeeded") == 3, shown.stdout
     checked = growres(installed, tmp_path, "db", "check")
     assert checked.returncode == 0, checked.stderr
+
+
+def test_the_zoo_is_listed_with_its_counts_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    listed = growres(installed, tmp_path, "zoo", "list", "vgg16")
+    assert "138.36M" in listed.stdout, listed.stderr

@@ -1,4 +1,4 @@
-"""Classic convolutional networks, each true to its paper, one family a file.
+"""Classic convolutional networks, true to their papers but where they say otherwise, one family a file.
 
 The names below work without torch until a network is asked for: those that need it import it when they are called.
 

@@ -22,7 +22,8 @@ class Winner:
 
 
 HUMAN_TOP5_ERROR = 0.051
-"""One trained person over 1,500 test images (Russakovsky et al. 2015, arXiv:1409.0575, section 6.4); another: 12 %."""
+"""One trained person over 1,500 test images (Russakovsky et al. 2015, arXiv:1409.0575, section 6.4); another had 12 %
+over 258."""
 
 WINNERS: tuple[Winner, ...] = (
     Winner(year=2010, team="NEC-UIUC", method="SIFT and LBP features, SVM", depth=None, top5_error=0.2819),
@@ -69,5 +70,12 @@ WINNERS: tuple[Winner, ...] = (
         top5_error=0.0299,
         note="second: ResNeXt, 3.03 %",
     ),
-    Winner(year=2017, team="WMW", method="SENet, several networks", depth=154, top5_error=0.0225),
+    Winner(
+        year=2017,
+        team="WMW",
+        method="SENet, several networks",
+        depth=154,
+        top5_error=0.0225,
+        note="154 layers by its name",
+    ),
 )

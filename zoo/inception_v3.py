@@ -11,9 +11,9 @@ Szegedy, Vanhoucke, Ioffe, Shlens and Wojna: Rethinking the Inception Architectu
     mixed 7b, 7c   3x3 split into 1x3 beside 3x1, for many channels                 2048 x  8 x  8
     head           global average, dropout 0.5, linear
 
-In training an auxiliary classifier with batch norm has its say after 6e, with a weight of 0.4 as in the release. The
-paper counts 42 layers, leaving out reductions; the longest path has 48. The form for small images pads its stem
-and never strides there, so that 5b to 5d see every pixel.
+In training an auxiliary classifier with batch norm has its say after 6e, with a weight of 0.4 as in the release; the
+dropout is torchvision's (the release has 0.2). The paper speaks of 42 layers; the longest path has 48. The form for
+small images pads its stem and never strides there, so that 5b to 5d see every pixel.
 """
 
 from __future__ import annotations

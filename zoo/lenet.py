@@ -66,8 +66,8 @@ DIGIT_CODES = """
  .##.##.   ..####.   ##...##   ##..##.   ....##.   ##..##.   .##.##.   .##....   ##...##   ...##..
  ..###..   .######   #######   .####..   ....##.   .####..   ..###..   ##.....   .#####.   .###...
 """
-"""The target codes: a bitmap of each digit, # for +1 and . for -1. Like shapes have like codes, so that a distance
-means something for an image that is not sure."""
+"""The target codes: a bitmap of each digit, # for +1 and . for -1, drawn for this zoo in the manner of the paper's
+figure 3. Like shapes have like codes, so that a distance means something for an image that is not sure."""
 
 
 DISTANCE_SCALE = 0.05

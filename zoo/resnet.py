@@ -59,8 +59,8 @@ def branch_convolutions(
 ) -> list[nn.Conv2d]:
     """The convolutions of a residual branch, in order.
 
-    A bottleneck strides in its 3x3, as later releases do, or in its first 1x1, as in the paper (a twentieth fewer
-    multiplications and three quarters of the map never looked at).
+    A bottleneck strides in its 3x3, as later releases do, or in its first 1x1, as in the paper (up to a twentieth fewer
+    multiplications, and three quarters of the map are never looked at).
     """
     if kind == "basic":
         return [conv3x3(in_channels, width, stride), conv3x3(width, width)]

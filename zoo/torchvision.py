@@ -32,9 +32,9 @@ def load_torchvision(model: nn.Module, path_or_state_dict: str | Path | Mapping[
     There are such weights for alexnet_torchvision, vgg, googlenet_torchvision, inception_v3, resnet and densenet.
 
     Every weight of the network must be there, and no other may be, but for auxiliary classifiers that the network was
-    made without. Names of DenseNet's layers as old files have them (`norm.1`) are understood. torchvision trained
-    GoogLeNet and Inception v3 on pixels brought to [-1, 1], by a mean and a deviation of 0.5 in each channel; the other
-    networks on pixels normalised by ImageNet's mean and deviation.
+    made without. Names of DenseNet's layers as old files have them (`norm.1`) are understood. torchvision's weights of
+    GoogLeNet and Inception v3 come from TensorFlow and want pixels brought to [-1, 1], by a mean and a deviation of 0.5
+    in each channel; the other networks want pixels normalised by ImageNet's mean and deviation.
 
     Args:
         path_or_state_dict: a file that torch.save wrote, read as data and never as code, or a state dict.

@@ -118,7 +118,7 @@ def initialise(network: VGG) -> None:
     """He initialisation for the convolutions, a deviation of 0.01 for the linear layers, biases of zero.
 
     The authors trained configuration A first and began the deeper ones with its layers; they found later that a good
-    random initialisation does as well (their footnote to section 3.1), and named Glorot and Bengio's. He's allows for
+    random initialisation does as well (section 3.1), and named Glorot and Bengio's. He's allows for
     relu, without which the signal of 16 layers fades.
     """
     for layer in network.modules():

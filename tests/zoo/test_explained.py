@@ -96,7 +96,7 @@ def test_lenets_weights_are_shared_its_maps_differ_and_its_codes_are_far_apart(p
     moved = rows_of(claims, "Where exactly matters less after each subsampling")
     assert moved["S2"][1] < moved["C1"][1] and moved["S4"][1] < moved["C3"][1]
     codes = rows_of(claims, "Answers that are pictures")
-    assert codes["bitmaps, as published"][1] > 5 * codes["one unit a class"][1]
+    assert codes["bitmaps"][1] > 5 * codes["one unit a class"][1]
 
 
 def test_alexnets_weights_are_connected_its_work_is_convolution_and_groups_save_a_third(published):
@@ -109,7 +109,8 @@ def test_alexnets_weights_are_connected_its_work_is_convolution_and_groups_save_
     slopes = rows_of(claims, "Units that do not saturate")
     assert slopes[10.0][0] < 0.1 and slopes[10.0][2] == pytest.approx(0.5, abs=0.01)
     silenced = claims["Rivalry between neighbouring maps"].rows
-    assert silenced[0][2] > silenced[1][2] > silenced[2][2]
+    assert silenced[0][3] == "1.0x", "of small inputs it takes nothing away"
+    assert silenced[1][2] > silenced[2][2] > silenced[3][2]
     assert "Two halves that rarely talk" not in published("alexnet_torchvision")
 
 

@@ -73,6 +73,17 @@ def test_the_gradient_of_subsampling_reaches_each_pixel_with_its_maps_weight():
     torch.testing.assert_close(layer.weight.grad.flatten(), x.detach().sum(dim=(0, 2, 3)))
 
 
+def test_the_gradients_of_subsampling_sum_to_what_came_in_weighed_for_each_of_four_pixels():
+    layer = Subsampling(3)
+    x = torch.randn(2, 3, 6, 8, requires_grad=True)
+    pooled = layer(x)
+    arriving = torch.rand_like(pooled)
+    pooled.backward(arriving)
+    weights = layer.weight.detach().flatten()
+    torch.testing.assert_close(x.grad.sum(dim=(2, 3)), 4 * weights * arriving.sum(dim=(2, 3)))
+    torch.testing.assert_close(layer.bias.grad.flatten(), arriving.sum(dim=(0, 2, 3)))
+
+
 def bitmap(code):
     return [[pixel > 0 for pixel in row] for row in code.view(CODE_HEIGHT, CODE_WIDTH).tolist()]
 

@@ -17,10 +17,11 @@ _RECIPES: Mapping[str, Recipe] = {
             schedule={"name": "step", "every_epochs": 8, "factor": 0.96, "warmup_epochs": 0},
             augment=(recipes.CROP_OF_ANY_SIZE, "flip"),
         ),
-        cost="31 million steps of 32 images, 775 epochs of ImageNet, as the paper of batch norm counts for it",
+        cost="the paper does not say; 775 epochs are the 31 million steps of 32 images that the paper of batch norm "
+        "gives for its variant of the network",
         differs="the paper trains on many machines at once and averages the weights over time (Polyak), which we do "
-        "not; it gives neither the first learning rate nor the weight decay, which are those of the Caffe "
-        "replica; it also distorts colours",
+        "not, and distorts colours; batch size, first learning rate and weight decay, which it does not give, are the "
+        "Caffe replica's",
     ),
     "short": recipes.short(0.02, clip_grad_norm=5.0),
 }

@@ -41,12 +41,16 @@ _V2 = ModelEntry(
     smallest_image=_v2_smallest,
     published=(
         PublishedError(
-            data="ImageNet", top1=0.252, top5=0.078, protocol="1-crop, one network", source="Ioffe and Szegedy 2015"
+            data="ImageNet",
+            top1=0.252,
+            top5=0.0782,
+            protocol="1-crop, one network",
+            source="Ioffe and Szegedy 2015, figure 4",
         ),
         PublishedError(
             data="ImageNet",
             top1=0.2199,
-            top5=0.0581,
+            top5=0.0582,
             protocol="144-crop, one network",
             source="Ioffe and Szegedy 2015, figure 4",
         ),
@@ -98,14 +102,17 @@ _V3 = ModelEntry(
             protocol=f"144-crop, {_UNAMBIGUOUS}",
             source="Szegedy et al. 2015, table 4",
         ),
-        PublishedError(data="ImageNet", top5=0.0358, protocol="144-crop, 4 networks", source="Szegedy et al. 2015"),
+        PublishedError(
+            data="ImageNet", top5=0.0358, protocol="144-crop on test, 4 networks", source="Szegedy et al. 2015, table 5"
+        ),
     ),
     recipes={
         "paper": Recipe(
             training=_RMSPROP_RECIPE,
             cost="100 epochs of ImageNet on 50 machines",
             differs="the paper evaluates a running mean of the weights, we the weights; it trains on 50 machines at "
-            "once, 32 images each; TensorFlow adds eps within the root of RMSProp, PyTorch after it",
+            "once, 32 images each, and names no weight decay (the release has 4e-5, and a momentum of 0.9 besides); "
+            "TensorFlow adds eps within the root of RMSProp, PyTorch after it",
         ),
         "short": recipes.short(0.05),
     },
@@ -138,8 +145,9 @@ _V4 = ModelEntry(
         "paper": Recipe(
             training={**_RMSPROP_RECIPE, "label_smoothing": 0.0},
             cost="on 20 machines; the paper does not say how long",
-            differs="the epochs are those of Inception v3; the paper evaluates a running mean of the weights, we the "
-            "weights; TensorFlow adds eps within the root of RMSProp, PyTorch after it",
+            differs="epochs, batch size and clipping are those of Inception v3; the paper evaluates a running mean of "
+            "the weights, we the weights, and names no weight decay; TensorFlow adds eps within the root of RMSProp, "
+            "PyTorch after it",
         ),
         "short": recipes.short(0.05),
     },

@@ -32,7 +32,7 @@ ENTRIES: tuple[ModelEntry, ...] = (
                 name="output",
                 choices=("auto", "rbf", "linear"),
                 default="auto",
-                description="rbf: distances to the fixed codes of the ten digits, as published; linear: for any "
+                description="rbf: distances to fixed codes of the ten digits, as in the paper; linear: for any "
                 "classes; auto: rbf where there are ten",
             ),
         ),

@@ -26,7 +26,7 @@ def divided_by_ten(*milestones: int, warmup_epochs: float = 0) -> Section:
 
 
 def crop_of_jittered_scale(shortest: int, longest: int, crop: int) -> Section:
-    """A crop of a fixed size from an image whose shorter side was drawn from [shortest, longest], as the share of the
+    """A crop of a fixed size from a square image whose side was drawn from [shortest, longest], as the share of the
     image that the crop covers."""
     return {
         "name": "resized_crop",

@@ -43,6 +43,8 @@ class _Family:
 
 _RESIDUAL_PAPER = "He, Zhang, Ren and Sun: Deep Residual Learning for Image Recognition (arXiv:1512.03385)"
 _IDENTITY_PAPER = "He, Zhang, Ren and Sun: Identity Mappings in Deep Residual Networks (arXiv:1603.05027)"
+_BASELINES_OF_2016 = ("resnet164", "resnet1001", "resnet200")
+"""Networks of the first form that were published with the second, as what it is held against."""
 _FAMILIES: dict[Form, _Family] = {
     "resnet": _Family(title="ResNet", year=2015, paper=_RESIDUAL_PAPER, grows=True),
     "preact_resnet": _Family(title="Pre-activation ResNet", year=2016, paper=_IDENTITY_PAPER, grows=True),
@@ -188,18 +190,19 @@ def _imagenet(top1: float, top5: float | None, protocol: str, source: str) -> tu
 
 
 _HE_2015, _HE_2016 = "He et al. 2015", "He et al. 2016"
+_IN_1X1 = "stride in the 1x1"
 _PUBLISHED: dict[str, tuple[PublishedError, ...]] = {
-    "resnet20": _cifar10(0.0875, "test, 45,000 training images", f"{_HE_2015}, table 6"),
-    "resnet32": _cifar10(0.0751, "test, 45,000 training images", f"{_HE_2015}, table 6"),
-    "resnet44": _cifar10(0.0717, "test, 45,000 training images", f"{_HE_2015}, table 6"),
-    "resnet56": _cifar10(0.0697, "test, 45,000 training images", f"{_HE_2015}, table 6"),
+    "resnet20": _cifar10(0.0875, "test", f"{_HE_2015}, table 6"),
+    "resnet32": _cifar10(0.0751, "test", f"{_HE_2015}, table 6"),
+    "resnet44": _cifar10(0.0717, "test", f"{_HE_2015}, table 6"),
+    "resnet56": _cifar10(0.0697, "test", f"{_HE_2015}, table 6"),
     "resnet110": (
         *_cifar10(0.0643, "test, best of 5", f"{_HE_2015}, table 6"),
         *_cifar10(0.0661, "test, mean of 5 (+- 0.16)", f"{_HE_2015}, table 6"),
     ),
     "resnet164": _cifar10(0.0593, "test, median of 5", f"{_HE_2016}, table 2"),
     "resnet1001": _cifar10(0.0761, "test, median of 5", f"{_HE_2016}, table 3"),
-    "resnet1202": _cifar10(0.0793, "test, 45,000 training images", f"{_HE_2015}, table 6"),
+    "resnet1202": _cifar10(0.0793, "test", f"{_HE_2015}, table 6"),
     "preact_resnet110": _cifar10(0.0637, "test, median of 5", f"{_HE_2016}, table 2"),
     "preact_resnet164": _cifar10(0.0546, "test, median of 5", f"{_HE_2016}, table 2"),
     "preact_resnet1001": (
@@ -213,16 +216,19 @@ _PUBLISHED: dict[str, tuple[PublishedError, ...]] = {
         *_imagenet(0.2419, 0.0740, "10-crop, option C", f"{_HE_2015}, table 3"),
     ),
     "resnet50": (
-        *_imagenet(0.2285, 0.0671, "10-crop", f"{_HE_2015}, table 3"),
-        *_imagenet(0.247, 0.078, "1-crop", "He's release of the networks"),
+        *_imagenet(0.2285, 0.0671, f"10-crop, {_IN_1X1}", f"{_HE_2015}, table 3"),
+        *_imagenet(0.247, 0.078, f"1-crop, {_IN_1X1}", "He's release of the networks"),
+        *_imagenet(0.2401, 0.0702, "1-crop", "fb.resnet.torch"),
     ),
     "resnet101": (
-        *_imagenet(0.2175, 0.0605, "10-crop", f"{_HE_2015}, table 3"),
-        *_imagenet(0.236, 0.071, "1-crop", "He's release of the networks"),
+        *_imagenet(0.2175, 0.0605, f"10-crop, {_IN_1X1}", f"{_HE_2015}, table 3"),
+        *_imagenet(0.236, 0.071, f"1-crop, {_IN_1X1}", "He's release of the networks"),
+        *_imagenet(0.2244, 0.0621, "1-crop", "fb.resnet.torch"),
     ),
     "resnet152": (
-        *_imagenet(0.2143, 0.0571, "10-crop", f"{_HE_2015}, table 3"),
-        *_imagenet(0.230, 0.067, "1-crop", "He's release of the networks"),
+        *_imagenet(0.2143, 0.0571, f"10-crop, {_IN_1X1}", f"{_HE_2015}, table 3"),
+        *_imagenet(0.230, 0.067, f"1-crop, {_IN_1X1}", "He's release of the networks"),
+        *_imagenet(0.2216, 0.0616, "1-crop", "fb.resnet.torch"),
     ),
     "resnet200": _imagenet(0.218, 0.060, "1-crop of 320x320", f"{_HE_2016}, table 5"),
     "plain18": _imagenet(0.2794, None, "10-crop", f"{_HE_2015}, table 2"),
@@ -245,38 +251,50 @@ def _recipes_of_small_images(form: Form, depth: int) -> Mapping[str, Recipe]:
             schedule=recipes.divided_by_ten(91, 136, warmup_epochs=1 if warms_up else 0),
             augment=recipes.CROP_AND_FLIP,
         ),
-        cost="182 epochs of 45,000 images" + ("; its authors needed 27 hours on two GPUs" if depth == 1001 else ""),
+        cost="64,000 iterations: 182 epochs of 45,000 images, or 164 of 50,000"
+        + ("; its authors needed 27 hours on two GPUs" if depth == 1001 else ""),
         differs="the paper subtracts the mean of each pixel, we normalise by channel"
         + ("; it warms up at a learning rate of 0.01 for 400 iterations, we rise over one epoch" if warms_up else ""),
     )
     return {"paper": paper, "short": recipes.short(0.1)}
 
 
-_IMAGENET_RECIPES: Mapping[str, Recipe] = {
-    "paper": Recipe(
+def _recipes_of_imagenet(year: int) -> Mapping[str, Recipe]:
+    """256 images at a time, the learning rate divided when the error stops falling, or after epochs 30 and 60."""
+    epochs, milestones = (120, [30, 60, 90]) if year < 2016 else (90, [30, 60])
+    when, cost = (
+        ("when the error stops falling, here after every 30 epochs", "600,000 iterations on ImageNet: 120 epochs")
+        if year < 2016
+        else (
+            "after epochs 30 and 60 and does not say when it ends",
+            "90 epochs of ImageNet as in fb.resnet.torch; 200 layers took the authors three weeks on eight GPUs",
+        )
+    )
+    paper = Recipe(
         training=recipes.training(
-            epochs=120,
+            epochs=epochs,
             batch_size=256,
             optimizer=recipes.sgd(0.1, weight_decay=1e-4),
-            schedule=recipes.divided_by_ten(30, 60, 90),
+            schedule=recipes.divided_by_ten(*milestones),
             augment=(recipes.crop_of_jittered_scale(256, 480, crop=224), "flip", "lighting"),
         ),
-        cost="600,000 iterations on ImageNet: 120 epochs; ResNet-200 took its authors three weeks on eight GPUs",
-        differs="the paper divides the learning rate when the error stops falling, here after every 30 epochs; it "
-        "subtracts the mean of each pixel, we normalise by channel",
-    ),
-    "short": recipes.short(0.1),
-}
+        cost=cost,
+        differs=f"the paper divides the learning rate {when}; it subtracts the mean of each pixel, we normalise by "
+        "channel",
+    )
+    return {"paper": paper, "short": recipes.short(0.1)}
+
 
 # ---------------------------------------------------------------------------------------------------------- entries
 
 
-def _entry(form: Form, **entry: Any) -> ModelEntry:
-    family = _FAMILIES[form]
+def _entry(form: Form, *, name: str, **entry: Any) -> ModelEntry:
+    family = _FAMILIES["preact_resnet" if name in _BASELINES_OF_2016 else form]
     return ModelEntry(
+        name=name,
         year=family.year,
         paper=family.paper,
-        grows=family.grows,
+        grows=_FAMILIES[form].grows,
         factory=f"zoo.resnet:{form}",
         smallest_image=_one_pixel_in_the_last_stage,
         **entry,
@@ -336,7 +354,7 @@ def _of_imagenet(form: Form, depth: int) -> ModelEntry:
             *_shortcut_arguments(form, "option_b"),
         ),
         published=_PUBLISHED.get(name, ()),
-        recipes=_IMAGENET_RECIPES,
+        recipes=_recipes_of_imagenet(2016 if name in _BASELINES_OF_2016 else _FAMILIES[form].year),
     )
 
 

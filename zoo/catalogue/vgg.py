@@ -49,7 +49,8 @@ def _recipes(*, batch_norm: bool) -> Mapping[str, Recipe]:
             ),
             cost="370,000 iterations, 74 epochs of ImageNet; its authors needed two to three weeks on four GPUs",
             differs="the paper divides the learning rate three times when the validation error stops falling, here "
-            "after epochs 30, 50 and 65; it begins the deep configurations with layers of configuration A",
+            "after epochs 30, 50 and 65; it begins the deep configurations with layers of configuration A, and those "
+            "for several scales with a network of a single scale",
         ),
         "short": recipes.short(0.05) if batch_norm else recipes.short(0.01, clip_grad_norm=5.0),
     }

@@ -64,7 +64,8 @@ def _two_groups(subject: Subject, network: AlexNet) -> Claim:
         title="Two halves that rarely talk",
         text="One GPU of 2012 could not hold the network, so the channels were split over two, and three of the five "
         "convolutions see only the channels of their own GPU. What began as a need halves the weights and the work of "
-        "those layers at once, and outlived the need: grouped convolutions are in most efficient networks since.",
+        "those layers at once, and outlived the need: convolutions in groups, down to one channel a group, are in "
+        "most efficient networks since.",
         columns=("conv2, conv4, conv5 in", "weights of all convolutions", "MACs"),
         rows=(*rows, ("saved", share(rows[1][1] - rows[0][1], rows[1][1]), share(rows[1][2] - rows[0][2], rows[1][2]))),
     )
@@ -107,16 +108,15 @@ def _rivalry() -> Claim:
         channels[0, 2] = value
         return float(norm(channels)[0, 2])
 
-    alone = {value: answer(value, 0.0) for value in (1.0, 100.0)}
     return Claim(
         title="Rivalry between neighbouring maps",
         text="Local response normalisation divides each value by a power of the squares over five neighbouring maps, "
-        "so that a strong answer silences its neighbours, as in the retina. It took 1.4 points off the error; batch "
-        "norm, which does something else, has replaced it since.",
+        "so that a strong answer silences its neighbours, as real neurons do. In the paper it took 1.4 points off the "
+        "top-1 error; two years later VGG found no gain in it and left it out. Its constants are made for pixels up "
+        "to 255: for inputs of deviation 1, as ours are, it hardly acts (first row).",
         columns=("value", "the four neighbours", "answer", "of the answer alone"),
         rows=tuple(
-            (value, neighbours, answer(value, neighbours), times(answer(value, neighbours), alone[value]))
-            for value in (1.0, 100.0)
-            for neighbours in (0.0, 100.0, 300.0)
+            (value, neighbours, answer(value, neighbours), times(answer(value, neighbours), answer(value, 0.0)))
+            for value, neighbours in ((1.0, 1.0), (100.0, 0.0), (100.0, 100.0), (100.0, 300.0))
         ),
     )

@@ -27,9 +27,10 @@ def _connections(subject: Subject) -> Claim:
         rows.append((name, layers, layers * (layers + 1) // 2, block.in_channels, block.out_channels))
     return Claim(
         title="Every layer hears all layers before it",
-        text="Networks before this one pass a map on from layer to layer, and what a layer does not repeat is lost to "
-        "those behind. Here the maps of all layers stay in view: a layer reads the stack and puts its own few maps on "
-        "top, and nothing needs to be learned twice. L layers of a block have L (L + 1) / 2 direct connections.",
+        text="A plain network passes a map on from layer to layer, and what a layer does not repeat is lost to those "
+        "behind; a residual one adds to it. Here the maps of all layers stay in view: a layer reads the stack and "
+        "puts its own few maps on top, and nothing needs to be learned twice. L layers of a block have L (L + 1) / 2 "
+        "direct connections.",
         columns=("block", "layers", "direct connections", "maps at its start", "at its end"),
         rows=(*rows, ("all", sum(int(str(row[1])) for row in rows), sum(int(str(row[2])) for row in rows), "", "")),
     )
@@ -64,8 +65,8 @@ def _short_ways(subject: Subject) -> Claim:
     return Claim(
         title="A short way to every layer",
         text="From the loss to any layer of a block is one step through the stack. The longest way through the "
-        "network is as deep as its name says, the shortest leads through the stem, the transitions and the classifier "
-        "alone: the first layers get their gradient nearly first hand, as if each had a helper of its own.",
+        "network is about as deep as its name says, the shortest leads through the stem, the transitions and the "
+        "classifier alone: the first layers get their gradient nearly first hand, as if each had a helper of its own.",
         columns=("network", "layers on the longest path", "on the shortest"),
         rows=(
             (subject.entry.name, counts.depth, counts.shortest_path),
@@ -82,9 +83,9 @@ def _memory(subject: Subject) -> Claim:
     return Claim(
         title="The price: memory",
         text="Every layer reads the whole stack, and what it makes of it (stacked, normalised, activated) is kept for "
-        "the backward pass: the memory grows with the square of the layers. The work is not much more than elsewhere, "
-        "so it can be done twice: the memory-efficient form keeps the maps alone and runs each layer again when its "
-        "gradient is due. It computes the same to the last bit, with a third more work. Counted for one image.",
+        "the backward pass: the memory grows with the square of the layers. The memory-efficient form keeps the maps "
+        "alone and runs each layer again when its gradient is due: the same function for a third more work. Counted "
+        "for one image.",
         columns=("training", "kept for the backward pass, MiB"),
         rows=(*rows, ("ratio", times(float(str(rows[0][1])), float(str(rows[1][1]))))),
     )

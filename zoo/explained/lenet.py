@@ -27,9 +27,9 @@ def _shared_weights(subject: Subject) -> Claim:
     return Claim(
         title="One small detector, used everywhere",
         text="A stroke that matters in one corner of the image matters in every other. So a convolution does not "
-        "learn a detector for each place: it learns one window of 5x5 weights and slides it over the image. Each "
-        "weight is used in hundreds of connections and learns from all of them at once, which is why so few weights "
-        "can be learned from so few images.",
+        "learn a detector for each place: it learns one window of 5x5 weights and slides it over the image. A weight "
+        "of C1 is used at 784 places and learns from all of them at once, which is why so few weights can be learned "
+        "from so few images. Behind the convolutions C5 and F6 use each weight once; that is where most of them are.",
         columns=("layer", "connections", "weights", "connections a weight"),
         rows=(
             *((x.name.upper(), x.connections, x.num_params, times(x.connections, x.num_params)) for x in layers),
@@ -45,7 +45,7 @@ def _maps_that_must_differ() -> Claim:
         title="Sixteen maps that must become different",
         text="If every map of C3 saw all six maps of S2, all sixteen would face the same task from slightly different "
         "starts. The paper gives each of them another set of three, four or six maps instead: they cannot become the "
-        "same detector, and a third of the weights is saved.",
+        "same detector, and 37 % of the weights are saved.",
         columns=("C3", "pairs of maps", "different sets", "weights", "connections"),
         rows=(
             ("as published", sum(map(len, C3_TABLE)), len(set(C3_TABLE)), sparse.num_params, sparse.connections),
@@ -66,7 +66,7 @@ def _subsampling() -> Claim:
         text="A digit that moves by a pixel is the same digit. Subsampling sums 2x2 neighbours (each map has one "
         "weight and one bias of its own for the sum): what is left says that a stroke is about here, not that it is "
         "at this pixel. Measured on the ten digits of the output codes, each moved by one pixel, in a network before "
-        "training; 1 would be a change as large as the difference between two digits.",
+        "training; 1 would be as much as a digit differs from the mean of all ten.",
         columns=("after", "map", "change when the digit moves by a pixel"),
         rows=tuple(
             (name.upper(), "x".join(map(str, here[name].shape[1:])), _relative_change(here[name], there[name]))
@@ -96,11 +96,12 @@ def _codes() -> Claim:
         title="Answers that are pictures",
         text="The ten targets are not ten separate switches but ten bitmaps of 7x12 pixels, and the answer is the "
         "bitmap that lies nearest. Two targets differ in many of the 84 units, so that several may be wrong before "
-        "the answer is; and digits that look alike have bitmaps that lie close, so that a doubtful image is doubtful "
-        "between the right two.",
+        "the answer is; and characters that look alike have bitmaps that lie close, so that a doubtful image is "
+        "doubtful between the right two. The paper uses them for all printable characters; for ten digits alone, it "
+        "says, they bring little. (The bitmaps are drawn for this zoo, after the paper's manner.)",
         columns=("targets", "units", "smallest difference of two", "mean difference of two"),
         rows=(
-            ("bitmaps, as published", 84, int(pairs.min()), float(pairs.float().mean())),
+            ("bitmaps", 84, int(pairs.min()), float(pairs.float().mean())),
             ("one unit a class", 10, 2, 2.0),
         ),
     )

@@ -43,12 +43,12 @@ def _depth(subject: Subject) -> Claim:
         name = f"vgg{depth}_bn" if subject.settings["batch_norm"] else f"vgg{depth}"
         counts = subject.counts_of(name, **subject.kwargs)
         classifier = sum(part.num_params for part in counts.parts if part.name == "classifier")
-        rows.append((name, depth, counts.num_params - classifier, classifier, counts.macs))
+        rows.append((name, counts.depth, counts.num_params - classifier, classifier, counts.macs))
     return Claim(
         title="Depth for few weights",
-        text="The same five stages, with more convolutions in the later ones: from 11 to 19 layers the weights of the "
-        "convolutions double, and that is all. The paper's error fell from 11 to 16 layers and stayed there at 19, "
-        "which is where residual networks take up the thread.",
+        text="The same five stages, with more convolutions in them: from 11 to 19 layers the convolutions' weights "
+        "little more than double, the work grows 2.6 times, and the classifier stays as it is. The paper's error fell "
+        "from 11 to 16 layers and stayed there at 19, which is where residual networks take up the thread.",
         columns=("network", "layers", "weights of convolutions", "weights of the classifier", "MACs"),
         rows=tuple(rows),
     )
@@ -72,9 +72,9 @@ def _the_last_layers(subject: Subject) -> Claim:
         )
     return Claim(
         title="The price of the last layers",
-        text="The map that the convolutions end in is flattened, and every value of it wired to 4,096 units, each wire "
-        "with a weight of its own. This one layer holds most of the network and does almost none of its work; the "
-        "global average that GoogLeNet and ResNet have in its place does without it.",
+        text="The map that the convolutions end in is flattened, and every value of it wired to 4,096 units, each "
+        "wire with a weight of its own. This one layer holds most of the network and does almost none of its work; "
+        "the global average that GoogLeNet and ResNet have in its place does without it.",
         columns=columns,
         rows=rows,
     )
@@ -86,8 +86,9 @@ def _batch_norm(subject: Subject) -> Claim:
     return Claim(
         title="Batch norm, which the paper did not have",
         text="After each convolution its maps are brought to mean 0 and deviation 1 over the batch, then scaled and "
-        "shifted by two weights a map. That is all that it adds, and it is what lets the deep configurations be "
-        "trained from the start, which the authors could not do without beginning from a shallow one.",
+        "shifted by two weights a map. That is all that it adds. Deep configurations then train at higher learning "
+        "rates and hardly care how they begin; the authors first began them from a shallow one, and found later that "
+        "a good random start does as well.",
         columns=("network", "weights", "more", "share"),
         rows=(
             (subject.entry.name.removesuffix("_bn"), without.num_params, 0, ""),
