@@ -42,10 +42,30 @@ class Design:
     normalises: bool
     drops_inputs: bool
     """Whether dropout stands before fc6 and fc7, or after them, as in the paper."""
+    borders: bool
+    """Whether 224x224 is bordered to 227x227."""
+    starts_as_published: bool
+    """Whether the form for large images has the paper's first weights."""
 
 
-PAPER = Design(widths=(96, 256, 384, 384, 256), groups=2, stem_padding=0, normalises=True, drops_inputs=False)
-TORCHVISION = Design(widths=(64, 192, 384, 256, 256), groups=1, stem_padding=2, normalises=False, drops_inputs=True)
+PAPER = Design(
+    widths=(96, 256, 384, 384, 256),
+    groups=2,
+    stem_padding=0,
+    normalises=True,
+    drops_inputs=False,
+    borders=True,
+    starts_as_published=True,
+)
+TORCHVISION = Design(
+    widths=(64, 192, 384, 256, 256),
+    groups=1,
+    stem_padding=2,
+    normalises=False,
+    drops_inputs=True,
+    borders=False,
+    starts_as_published=False,
+)
 
 
 def pooled(pixels: int) -> int:
@@ -55,7 +75,7 @@ def pooled(pixels: int) -> int:
 
 def last_map(image_size: int, design: Design, *, small_input: bool) -> int:
     """Pixels a side of pool5; below 1 the image is too small."""
-    if image_size == PAPERS_IMAGE_SIZE and design is PAPER:
+    if image_size == PAPERS_IMAGE_SIZE and design.borders:
         image_size = IMAGE_SIZE
     conv1 = image_size if small_input else (image_size + 2 * design.stem_padding - 11) // 4 + 1
     return pooled(pooled(pooled(conv1)))
@@ -86,7 +106,7 @@ class AlexNet(nn.Module):
             stem = nn.Conv2d(in_channels, w1, kernel_size=5, padding=2)
         else:
             stem = nn.Conv2d(in_channels, w1, kernel_size=11, stride=4, padding=design.stem_padding)
-        self.border = nn.ZeroPad2d((1, 2, 1, 2) if image_size == PAPERS_IMAGE_SIZE and design is PAPER else 0)
+        self.border = nn.ZeroPad2d((1, 2, 1, 2) if image_size == PAPERS_IMAGE_SIZE and design.borders else 0)
         self.conv1 = convolution(stem, normalises=design.normalises)
         self.pool1 = nn.MaxPool2d(kernel_size=3, stride=2)
         self.conv2 = convolution(
@@ -98,18 +118,20 @@ class AlexNet(nn.Module):
         self.conv5 = convolution(nn.Conv2d(w4, w5, kernel_size=3, padding=1, groups=design.groups))
         self.pool5 = nn.MaxPool2d(kernel_size=3, stride=2)
 
-        pixels = last_map(image_size, design, small_input=small_input)
+        self._add_head(w5, num_classes, last_map(image_size, design, small_input=small_input), small_input, width)
+        if design.starts_as_published and not small_input:
+            initialise_as_published(self)
+        else:
+            initialise(self)
+
+    def _add_head(self, channels: int, num_classes: int, pixels: int, small_input: bool, width: float) -> None:
         most = LARGEST_SMALL_MAP if small_input else LARGEST_MAP
         kept = min(pixels, most)
         hidden = scaled(HIDDEN * (kept / LARGEST_MAP) ** 2 if small_input else HIDDEN, width)
         self.fit = nn.AdaptiveAvgPool2d(kept) if pixels > most else nn.Identity()
-        self.fc6 = hidden_layer(w5 * kept**2, hidden, drops_inputs=design.drops_inputs)
-        self.fc7 = hidden_layer(hidden, hidden, drops_inputs=design.drops_inputs)
+        self.fc6 = hidden_layer(channels * kept**2, hidden, drops_inputs=self.design.drops_inputs)
+        self.fc7 = hidden_layer(hidden, hidden, drops_inputs=self.design.drops_inputs)
         self.fc8 = nn.Linear(hidden, num_classes)
-        if design is PAPER and not small_input:
-            initialise_as_published(self)
-        else:
-            initialise(self)
 
     @property
     def feature_modules(self) -> dict[str, nn.Module]:

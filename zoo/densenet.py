@@ -162,9 +162,9 @@ class DenseNet(nn.Module):
         Args:
             layers: dense layers in each block.
             growth_rate: the maps that each of them adds.
-            memory_efficient: dense layers keep nothing for the backward pass but their inputs, and are run again there:
-                the same function and gradients, a third more computation, and memory that grows with the number of
-                layers and not with its square.
+            memory_efficient: dense layers keep nothing for the backward pass but their inputs, and are run again there,
+                all but their last convolution: the same function and gradients, and memory that grows with the number
+                of layers and not with its square.
             dropout: the share of the outputs of dense layers and transitions that training drops.
         """
         super().__init__()

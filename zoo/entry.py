@@ -30,12 +30,13 @@ class Argument(ABC):
     description: str
     default: Any = None
     only_with: tuple[str, tuple[str, ...]] | None = None
-    """Another argument and those of its values that this one belongs to; the default is then the network's affair."""
+    """Another argument and those of its values that this one belongs to. With others it must not be given, and the
+    default is what the network takes by itself."""
 
     @property
     def required(self) -> bool:
         """Whether it must be given."""
-        return self.default is None and self.only_with is None
+        return self.default is None
 
     @property
     @abstractmethod
@@ -222,11 +223,11 @@ class ModelEntry:
         return settings
 
     def _defaults(self) -> dict[str, Any]:
-        """The defaults, but for arguments that belong to a value of another: those are the factory's affair."""
+        """The defaults, but for arguments that belong to a value of another, which it may not have."""
         return {
             argument.name: argument.default
             for argument in self.arguments
-            if argument.default is not None and argument.only_with is None
+            if not argument.required and argument.only_with is None
         }
 
     def problems(self, kwargs: Settings) -> list[str]:

@@ -11,6 +11,8 @@ class Winner:
 
     year: int
     team: str
+    label: str
+    """What a picture calls it: the network's name, or the team's in short."""
     method: str
     depth: int | None
     """Layers that hold weights on the longest path of its deepest network; None where there is no single figure."""
@@ -26,11 +28,14 @@ HUMAN_TOP5_ERROR = 0.051
 over 258."""
 
 WINNERS: tuple[Winner, ...] = (
-    Winner(year=2010, team="NEC-UIUC", method="SIFT and LBP features, SVM", depth=None, top5_error=0.2819),
-    Winner(year=2011, team="XRCE", method="Fisher vectors, linear SVM", depth=None, top5_error=0.2577),
+    Winner(
+        year=2010, team="NEC-UIUC", label="NEC-UIUC", method="SIFT and LBP features, SVM", depth=None, top5_error=0.2819
+    ),
+    Winner(year=2011, team="XRCE", label="XRCE", method="Fisher vectors, linear SVM", depth=None, top5_error=0.2577),
     Winner(
         year=2012,
         team="SuperVision",
+        label="AlexNet",
         method="AlexNet, 7 networks",
         depth=8,
         top5_error=0.1532,
@@ -40,6 +45,7 @@ WINNERS: tuple[Winner, ...] = (
     Winner(
         year=2013,
         team="Clarifai",
+        label="Clarifai",
         method="networks after Zeiler and Fergus",
         depth=8,
         top5_error=0.1120,
@@ -48,6 +54,7 @@ WINNERS: tuple[Winner, ...] = (
     Winner(
         year=2014,
         team="GoogLeNet",
+        label="GoogLeNet",
         method="GoogLeNet, 7 networks, 144 crops",
         depth=22,
         top5_error=0.0666,
@@ -57,6 +64,7 @@ WINNERS: tuple[Winner, ...] = (
     Winner(
         year=2015,
         team="MSRA",
+        label="ResNet",
         method="ResNet, 6 networks",
         depth=152,
         top5_error=0.0357,
@@ -65,6 +73,7 @@ WINNERS: tuple[Winner, ...] = (
     Winner(
         year=2016,
         team="Trimps-Soushen",
+        label="Trimps-S.",
         method="Inception and residual networks together",
         depth=None,
         top5_error=0.0299,
@@ -73,6 +82,7 @@ WINNERS: tuple[Winner, ...] = (
     Winner(
         year=2017,
         team="WMW",
+        label="SENet",
         method="SENet, several networks",
         depth=154,
         top5_error=0.0225,

@@ -14,7 +14,8 @@ Against GoogLeNet: a batch norm after every convolution, two 3x3 for each 5x5, m
 and modules that halve the map where there were poolings. "Inception v2" is also what the paper of Inception v3 calls
 the network of its own first step; that one has 42 layers and is not this.
 
-The form for small images has one 3x3 convolution of stride 1 as its stem.
+The form for small images has one 3x3 convolution of stride 1 as its stem. The Inception networks share no code, so that
+each can be read alone.
 """
 
 from __future__ import annotations
@@ -73,6 +74,15 @@ def halving_pool(pixels: int) -> nn.MaxPool2d:
     return nn.MaxPool2d(kernel_size=3, stride=2, padding=pixels % 2, ceil_mode=True)
 
 
+def projected_pool(in_channels: int, out_channels: int, kind: Literal["average", "max"]) -> nn.Sequential:
+    pool = nn.MaxPool2d if kind == "max" else nn.AvgPool2d
+    return in_turn(pool=pool(kernel_size=3, stride=1, padding=1), project=convolution(in_channels, out_channels, 1))
+
+
+def in_turn(**layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(layers))
+
+
 class Inception(nn.Module):
     """Up to four views of the same map, stacked."""
 
@@ -82,36 +92,22 @@ class Inception(nn.Module):
         stride = 2 if filters.halves else 1
         reduce3, three = scaled(filters.reduce3, width), scaled(filters.three, width)
         reduce33, three3 = scaled(filters.reduce33, width), scaled(filters.three3, width)
+        one = 0 if filters.one is None else scaled(filters.one, width)
+        pooled = in_channels if filters.project is None else scaled(filters.project, width)
         branches: OrderedDict[str, nn.Module] = OrderedDict()
-        if filters.one is not None:
-            branches["one"] = convolution(in_channels, scaled(filters.one, width), 1)
-        branches["three"] = nn.Sequential(
-            OrderedDict(
-                reduce=convolution(in_channels, reduce3, 1),
-                conv=convolution(reduce3, three, 3, stride),
-            )
+        if one:
+            branches["one"] = convolution(in_channels, one, 1)
+        branches["three"] = in_turn(
+            reduce=convolution(in_channels, reduce3, 1), conv=convolution(reduce3, three, 3, stride)
         )
-        branches["deep"] = nn.Sequential(
-            OrderedDict(
-                reduce=convolution(in_channels, reduce33, 1),
-                conv1=convolution(reduce33, three3, 3),
-                conv2=convolution(three3, three3, 3, stride),
-            )
+        branches["deep"] = in_turn(
+            reduce=convolution(in_channels, reduce33, 1),
+            conv1=convolution(reduce33, three3, 3),
+            conv2=convolution(three3, three3, 3, stride),
         )
-        if filters.project is None:
-            branches["pool"] = halving_pool(pixels)
-        else:
-            pool = nn.MaxPool2d if filters.pool == "max" else nn.AvgPool2d
-            branches["pool"] = nn.Sequential(
-                OrderedDict(
-                    pool=pool(kernel_size=3, stride=1, padding=1),
-                    project=convolution(in_channels, scaled(filters.project, width), 1),
-                )
-            )
+        branches["pool"] = halving_pool(pixels) if filters.halves else projected_pool(in_channels, pooled, filters.pool)
         self.branches = nn.ModuleDict(branches)
-        self.out_channels = three + three3
-        self.out_channels += in_channels if filters.project is None else scaled(filters.project, width)
-        self.out_channels += 0 if filters.one is None else scaled(filters.one, width)
+        self.out_channels = one + three + three3 + pooled
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         return torch.cat([branch(x_NCHW) for branch in self.branches.values()], dim=1)

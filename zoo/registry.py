@@ -116,11 +116,15 @@ def _nearest_that_fits(entry: ModelEntry, kwargs: Mapping[str, Any], image_size:
         if entry.smallest_image(small) <= image_size:
             return f"{entry.name} with small_input: true"
     fitting = [other for other in PUBLISHED if other.min_image_size is None or other.min_image_size <= image_size]
-    nearest = min(fitting, key=lambda other: (-_kinship(entry.name, other.name), abs(entry.year - other.year)))
+    nearest = min(fitting, key=lambda other: _distance(entry, other))
     return nearest.name if nearest.min_image_size is not None else f"{nearest.name} with fewer stages"
 
 
-def _kinship(name: str, other: str) -> int:
-    """Letters that two names begin with alike; fewer than three say nothing."""
-    common = len(commonprefix([name, other]))
-    return common if common >= 3 else 0
+def _distance(entry: ModelEntry, other: ModelEntry) -> tuple[bool, int, int, int]:
+    """How far two networks are apart: another form, another name, another year, another depth."""
+    from zoo.counted import totals
+
+    depths = [counts.depth if (counts := totals(network)) else 0 for network in (entry, other)]
+    letters = len(commonprefix([network.name.rstrip("0123456789") for network in (entry, other)]))
+    kinship = letters if letters >= 3 else 0
+    return entry.factory != other.factory, -kinship, abs(entry.year - other.year), abs(depths[0] - depths[1])

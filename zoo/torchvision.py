@@ -16,7 +16,7 @@ from zoo import alexnet, googlenet
 from zoo.densenet import DenseNet
 from zoo.entry import ModelError
 from zoo.inception_v3 import InceptionV3
-from zoo.resnet import ResNet
+from zoo.resnet import BlockDesign, ResNet
 from zoo.vgg import VGG
 
 _SHOWN = 3
@@ -54,14 +54,21 @@ def load_torchvision(model: nn.Module, path_or_state_dict: str | Path | Mapping[
 
 def _read(path_or_state_dict: str | Path | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     if isinstance(path_or_state_dict, Mapping):
-        return path_or_state_dict
+        return _checked(path_or_state_dict, "the mapping")
     try:
         content = torch.load(path_or_state_dict, map_location="cpu", weights_only=True)
     except Exception as error:  # a zip, a pickle or a file that is none of them fails in a way of its own each
         reason = str(error).partition("\n")[0]
         raise ModelError(f"Cannot read weights from {path_or_state_dict}: {reason}") from error
+    return _checked(content, str(path_or_state_dict))
+
+
+def _checked(content: object, where: str) -> Mapping[str, Tensor]:
     if not isinstance(content, Mapping):
-        raise ModelError(f"{path_or_state_dict} holds a {type(content).__name__}; a state dict is needed")
+        raise ModelError(f"{where} holds a {type(content).__name__}; a state dict is needed")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ModelError(f"{where} is no state dict: it has {name!r} with a {type(value).__name__}, not a tensor")
     return content
 
 
@@ -84,8 +91,8 @@ def _compare(model: nn.Module, expected: Mapping[str, str], given: Mapping[str, 
     if differences:
         raise ModelError(
             f"Cannot load torchvision's weights into this {type(model).__name__}: {'; '.join(differences)}. "
-            f"Make the network as torchvision does: its depth, its num_classes (1000), in_channels=3, "
-            f"small_input=False, and every other argument as it is by default."
+            f"Make the network as torchvision does: its depth, num_classes=1000, in_channels=3, image_size=224 (299 "
+            f"for inception_v3, where aux=False takes other sizes), and every other argument as it is by default."
         )
 
 
@@ -108,6 +115,7 @@ def _naming(model: nn.Module) -> Rename:
         case InceptionV3():
             return _by_rules(_INCEPTION_V3)
         case ResNet(form="resnet"):
+            _check_design(model.design)
             return _by_rules(_RESNET)
         case DenseNet():
             return _by_rules(_DENSENET)
@@ -116,6 +124,18 @@ def _naming(model: nn.Module) -> Rename:
         f"vgg11 to vgg19 with and without _bn, googlenet_torchvision, inception_v3, resnet18 to resnet152, and "
         f"densenet121, densenet161, densenet169 and densenet201."
     )
+
+
+def _check_design(design: BlockDesign) -> None:
+    """Variants whose weights have the same names and shapes and are of another function are none of torchvision's."""
+    own = {"h": design.h, "f": design.f, "shortcut": design.shortcut, "stride_in_1x1": design.stride_in_1x1}
+    theirs = {"h": "identity", "f": "original", "shortcut": "option_b", "stride_in_1x1": False}
+    for argument, value in own.items():
+        if value != theirs[argument]:
+            raise ModelError(
+                f"torchvision's residual networks have {argument}: {theirs[argument]}, and this one has {value}: its "
+                f"weights would compute something else. Make the network with {argument}={theirs[argument]!r}."
+            )
 
 
 Rules = Iterable[tuple[str, str | Callable[[re.Match[str]], str]]]

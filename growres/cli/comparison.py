@@ -11,8 +11,8 @@ import zoo
 from growres.cli import figures
 from growres.cli.talk import say
 from growres.errors import ConfigError
-from growres.training.throughput import measure_throughput
-from zoo.counting import count
+from growres.training.throughput import Throughput, measure_throughput
+from zoo.counting import Counts, count
 
 
 def compare_networks(
@@ -28,9 +28,14 @@ def compare_networks(
     """A row for each network, in the order of the names.
 
     Raises:
-        ConfigError: a GPU was asked for and there is none.
+        ConfigError: a GPU was asked for and there is none, or a network has no shape of its own.
         ModelError: a network cannot be made for such images.
     """
+    for name in names:
+        if any(argument.required for argument in zoo.describe(name).arguments):
+            raise ConfigError(
+                f"Cannot compare {name}: it has no shape of its own. Name a network that has, as {name}26."
+            )
     device = _device(gpu=gpu)
     channels, image_size, _ = image_shape
     torch.set_num_threads(cpus)
@@ -53,26 +58,28 @@ def compare_networks(
         device=device,
         on_round=tell,
     )
-    return [
-        {
-            "name": name,
-            "num_params": counts[name].num_params,
-            "macs": counts[name].macs,
-            "depth": counts[name].depth,
-            "shortest_path": counts[name].shortest_path,
-            "receptive_field": list(counts[name].receptive_field),
-            "images_per_s": speeds[name].images_per_s,
-            "slowest_images_per_s": speeds[name].slowest,
-            "quickest_images_per_s": speeds[name].quickest,
-            "spread": f"{figures.whole(speeds[name].slowest)}..{figures.whole(speeds[name].quickest)}",
-            "image_shape": list(image_shape),
-            "num_classes": num_classes,
-            "batch_size": batch_size,
-            "device": torch.cuda.get_device_name(device) if gpu else "cpu",
-            "cpus": cpus,
-        }
-        for name in networks
-    ]
+    setting = {
+        "image_shape": list(image_shape),
+        "num_classes": num_classes,
+        "batch_size": batch_size,
+        "device": torch.cuda.get_device_name(device) if gpu else "cpu",
+        "cpus": cpus,
+    }
+    return [{"name": name, **_figures(counts[name], speeds[name]), **setting} for name in networks]
+
+
+def _figures(counts: Counts, speed: Throughput) -> dict[str, Any]:
+    return {
+        "num_params": counts.num_params,
+        "macs": counts.macs,
+        "depth": counts.depth,
+        "shortest_path": counts.shortest_path,
+        "receptive_field": list(counts.receptive_field),
+        "images_per_s": speed.images_per_s,
+        "slowest_images_per_s": speed.slowest,
+        "quickest_images_per_s": speed.quickest,
+        "spread": f"{figures.whole(speed.slowest)}..{figures.whole(speed.quickest)}",
+    }
 
 
 def _device(*, gpu: bool) -> torch.device:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
 import typer
 import yaml
 
@@ -76,6 +77,7 @@ def print_network(
     if missing := [argument.name for argument in entry.arguments if argument.required and argument.name not in kwargs]:
         shape = " ".join(f"--set '{argument}=[2, 2]'" for argument in missing)
         raise ConfigError(f"Cannot show {name}: it has no shape of its own. Give it one, as in {shape}")
+    torch.set_num_threads(1)  # more wait for each other on a machine that is busy, and here there is little to share
     in_channels, published_size, _ = entry.input_shape
     subject = subject_of(
         name,
@@ -202,7 +204,8 @@ def _facts(subject: Subject) -> Iterator[str]:
         f"{counts.depth} layers that hold weights on the longest path, {counts.shortest_path} on the shortest; "
         f"a value of the last map sees up to {field} pixels."
     )
-    if subject.settings.get("small_input") is True and subject.entry.argument("small_input"):
+    chooses_itself = subject.entry.argument("small_input") is not None and "small_input" not in subject.kwargs
+    if chooses_itself and subject.settings["small_input"]:
         yield "This is the form for small images; --image-size 224 shows the one for large images."
     smallest = subject.entry.min_image_size
     if smallest is not None:
@@ -211,9 +214,9 @@ def _facts(subject: Subject) -> Iterator[str]:
 
 def _argument_rows(subject: Subject) -> Iterator[dict[str, Any]]:
     for argument in subject.entry.arguments:
-        default = "must be given" if argument.required else argument.default
+        default = "must be given" if argument.required else figures.text(argument.default)
         if argument.only_with is not None:
-            default = f"with {argument.only_with[0]}"
+            default += f" (with {argument.only_with[0]})"
         yield {
             "name": argument.name,
             "default": default,
@@ -266,7 +269,7 @@ def _cell(value: Any) -> str:
 def _is_figure(cells: Sequence[Any]) -> bool:
     """Whether a column holds numbers, or texts that begin with one, such as 4.1x and 37.7%."""
     texts = [cell for cell in cells if isinstance(cell, str) and cell]
-    return all(text[0] in "+-0123456789" and "x" not in text[:-1] and " " not in text for text in texts)
+    return all(text[0] in "+->0123456789" and "x" not in text[:-1] and " " not in text for text in texts)
 
 
 # ---------------------------------------------------------------------------------------------------------- folding

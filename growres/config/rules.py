@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import zoo
 from growres.config.experiment import (
@@ -287,14 +286,6 @@ def _the_recipe_exists(point: VariantPoint) -> Iterator[Violation]:
     known = f"{entry.name} has the recipes {listed(entry.recipes)}" if entry.recipes else f"{entry.name} has no recipe"
     guess = did_you_mean(point.recipe, entry.recipes)
     yield Violation((("recipe",), ("model", "name")), f"no recipe is named {point.recipe!r}; {known}{guess}")
-
-
-def find_recipe(model: str, recipe: str) -> Mapping[str, Any] | None:
-    """The `training` section of a network's recipe; None where the zoo has no such network or recipe."""
-    try:
-        return zoo.describe(model).recipes[recipe].training
-    except (zoo.ModelError, KeyError):
-        return None
 
 
 def data_violations(model: ModelConfig, facts: Mapping[str, int]) -> Iterator[Violation]:

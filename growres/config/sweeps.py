@@ -20,7 +20,7 @@ from growres.config.shape import key_paths
 from growres.config.tree import Node, plain, with_value
 
 SETTABLE_KEYS: tuple[str, ...] = (
-    *("training", "growth", "model"),
+    *("recipe", "training", "growth", "model"),
     *key_paths(TrainingConfig, "training"),
     *key_paths(GrowthConfig, "growth"),
     *key_paths(ModelConfig, "model"),
@@ -174,7 +174,7 @@ def _refuse_key(key: str, entry: Node, problems: Problems) -> None:
         why = "the trials of an experiment share its data set; sweeps take keys of the variant"
         guess = ""
     else:
-        why = "sweeps take keys of the variant: training.*, growth.* and model.*"
+        why = "sweeps take keys of the variant: recipe, training.*, growth.* and model.*"
         guess = guess or did_you_mean(key, SETTABLE_KEYS)
     problems.at_key(entry, f"{key!r} cannot be swept; {why}{guess}")
 

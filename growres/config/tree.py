@@ -66,13 +66,21 @@ def plain(node: Node) -> Any:
     return None if isinstance(node.value, Unreadable) else node.value
 
 
-def written_at(place: Node, value: Any, path: Path) -> Node:
-    """The value as a tree, every node of which is blamed on the place: what stands for the words written there."""
+def written_at(word: Node, value: Any) -> Node:
+    """The value as a tree, every node of which is blamed on one word of the file: what the word stands for."""
     if isinstance(value, dict):
-        value = {key: written_at(place, child, (*path, key)) for key, child in value.items()}
+        value = {key: written_at(word, child) for key, child in value.items()}
     elif isinstance(value, list | tuple):
-        value = tuple(written_at(place, child, (*path, index)) for index, child in enumerate(value))
-    return Node(value, place.place, place.key_place, path)
+        value = tuple(written_at(word, child) for child in value)
+    return Node(value, word.place, word.key_place, word.path)
+
+
+def set_by_override(node: Node) -> Node | None:
+    """What of the tree was said by `--set`, in the mappings that lead there; None where nothing was."""
+    if node.place.order[0] > 0:
+        return node
+    said = {key: found for key, child in node.entries.items() if (found := set_by_override(child)) is not None}
+    return replace(node, value=said) if said else None
 
 
 def deepest(node: Node, path: Path) -> Node:

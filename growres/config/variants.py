@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel
 
+import zoo
 from growres.config.checking import Checked, check
 from growres.config.experiment import (
     LONGEST_NAME,
@@ -21,10 +22,20 @@ from growres.config.experiment import (
 )
 from growres.config.experiment_file import VariantEntry
 from growres.config.problems import Problem, Problems, is_swept
-from growres.config.rules import VariantPoint, Violation, find_recipe, variant_violations
+from growres.config.rules import VariantPoint, Violation, variant_violations
 from growres.config.shape import requirement
 from growres.config.sweeps import Grid, Sweep, laid_at_point, read_sweep
-from growres.config.tree import Node, Path, Place, Unreadable, deepest, laid_over, plain, written_at
+from growres.config.tree import (
+    Node,
+    Path,
+    Place,
+    Unreadable,
+    deepest,
+    laid_over,
+    plain,
+    set_by_override,
+    written_at,
+)
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -63,6 +74,23 @@ def _draws(sweep: Node | None) -> bool:
     return any(kind != Grid.kind for entry in entries for kind in entry.entries)
 
 
+def _with_recipe(defaults: Node | None, recipe: Node) -> Node:
+    """The file's defaults with the recipe's keys in place of theirs, whole sections, and over it what --set said."""
+    if defaults is None:
+        return recipe
+    replaced = replace(defaults, value={**defaults.entries, **recipe.entries})
+    said = set_by_override(defaults)
+    return replaced if said is None else laid_over(replaced, said)
+
+
+def find_recipe(model: str, recipe: str) -> Mapping[str, Any] | None:
+    """The `training` section of a network's recipe; None where the zoo has no such network or recipe."""
+    try:
+        return zoo.describe(model).recipes[recipe].training
+    except (zoo.ModelError, KeyError):
+        return None
+
+
 def _under_training(node: Node, layer: Node | None) -> Node:
     """The variant with a training section laid under its own."""
     if layer is None or not isinstance(node.value, dict):
@@ -81,7 +109,7 @@ class VariantCheck:
         self._problems = problems
         self._checked: dict[Node, Checked[Any]] = {}
         self._complete: dict[tuple[str | None, str | None], Node] = {}
-        """The variant with what stands under its training, for each recipe and model: both may be swept."""
+        """The variant with what stands under its training, for each recipe and model, which a sweep may change."""
 
     def points(self) -> Iterator[tuple[dict[str, Any], Node, VariantPoint]]:
         """The swept values of each point, the variant with them, and its sections; problems are reported as met."""
@@ -99,12 +127,10 @@ class VariantCheck:
         recipe, model = _text(recipe_node), _text(deepest(at_point, ("model", "name")))
         key = (recipe, model)
         if key not in self._complete:
+            training = find_recipe(model, recipe) if model is not None and recipe is not None else None
             defaults = self._variant.defaults
-            if recipe_node is not None and recipe is not None and model is not None:
-                training = find_recipe(model, recipe)
-                if training is not None:
-                    written = written_at(recipe_node, training, recipe_node.path)
-                    defaults = written if defaults is None else laid_over(defaults, written)
+            if training is not None and recipe_node is not None:
+                defaults = _with_recipe(defaults, written_at(recipe_node, training))
             self._complete[key] = _under_training(self._variant.node, defaults)
         return self._complete[key]
 
@@ -179,7 +205,10 @@ def report(violation: Violation, root: Node, reported: Reported, problems: Probl
     nodes = [(node, _is_at(root, path, node)) for path in violation.paths for node in [deepest(root, path)]]
     node, exact = max(nodes, key=lambda found: found[1] and _precedence(found[0]))
     of_value = exact and not violation.of_key and not isinstance(node.value, dict)
-    problems.add(Problem(node.place if of_value else node.key_place, node.path, violation.wrong))
+    hint = ""
+    if node.path[2:] == ("recipe",) and violation.paths[0][0] == "training":
+        hint = f"; so says the recipe: give this variant its own {'.'.join(map(str, violation.paths[0][:2]))}"
+    problems.add(Problem(node.place if of_value else node.key_place, node.path, violation.wrong, hint=hint))
 
 
 def _is_at(root: Node, path: Path, node: Node) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growres.report.drawing import BLUE, GREY, VERMILION, new_figure, save_picture
-from zoo.history import HUMAN_TOP5_ERROR, WINNERS, Winner
+from zoo.history import HUMAN_TOP5_ERROR, WINNERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ def _draw_errors(axes: Axes) -> None:
     axes.bar(years, percent, width=0.66, color=colors)
     for year, value, winner in zip(years, percent, WINNERS, strict=True):
         axes.annotate(
-            f"{value:.1f} %\n{_name(winner)}",
+            f"{value:.1f} %\n{winner.label}",
             (year, value),
             xytext=(0, 4),
             textcoords="offset points",
@@ -88,9 +88,3 @@ def _draw_depths(axes: Axes) -> None:
     axes.set_xlabel("year of the challenge")
     axes.set_xticks([winner.year for winner in WINNERS])
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _name(winner: Winner) -> str:
-    """The network's name, or the team's."""
-    short = {2012: "AlexNet", 2013: "Clarifai", 2014: "GoogLeNet", 2015: "ResNet", 2016: "Trimps-S.", 2017: "SENet"}
-    return short.get(winner.year, winner.team)

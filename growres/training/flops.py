@@ -25,7 +25,8 @@ def train_flops_per_image(network: nn.Module, architecture: dict[str, Any], imag
     frozen. The network is not run; the count happens on the meta device.
     """
     frozen = [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
-    key = json.dumps([architecture, image_shape, frozen], sort_keys=True)
+    num_weights = sum(parameter.numel() for parameter in network.parameters())  # tells numbers of classes apart
+    key = json.dumps([architecture, image_shape, num_weights, frozen], sort_keys=True)
     if key not in _counted:
         _counted[key] = _count(network, image_shape)
     return _counted[key]

@@ -22,3 +22,4 @@ def test_every_preset_begins_with_its_lab_note(path: Path) -> None:
     note = [line for line in path.read_text().splitlines() if line.startswith("#")]
     for part in (f"growres submit {path.stem}", "What it shows:", "What it costs:", "What to expect:"):
         assert any(part in line for line in note), part
+    assert not any("XX" in line or "TODO" in line for line in note), "a figure is still missing"

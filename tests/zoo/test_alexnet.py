@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 import zoo
@@ -107,23 +106,3 @@ def test_images_just_above_the_small_form_are_sent_to_it():
     ):
         make(image_size=65)
     assert make(image_size=65, small_input=True, width=0.1)(torch.randn(1, 3, 65, 65)).shape == (1, 10)
-
-
-POOLINGS = {
-    "overlapping max": lambda x: F.max_pool2d(x, 3, 2),
-    "max that rounds up": lambda x: F.max_pool2d(x, 2, ceil_mode=True),
-    "padded max": lambda x: F.max_pool2d(x, 3, 2, padding=1),
-    "average": lambda x: F.avg_pool2d(x, 2),
-    "average over the image's own pixels": lambda x: F.avg_pool2d(x, 3, 1, padding=1, count_include_pad=False),
-    "global average": lambda x: F.adaptive_avg_pool2d(x, 1),
-}
-
-
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("size", [7, 8])
-def test_the_gradients_of_pooling_sum_to_what_came_in(pooling, size):
-    x = torch.randn(2, 3, size, size, requires_grad=True)
-    pooled = POOLINGS[pooling](x)
-    arriving = torch.rand_like(pooled)
-    pooled.backward(arriving)
-    torch.testing.assert_close(x.grad.sum(dim=(2, 3)), arriving.sum(dim=(2, 3)))

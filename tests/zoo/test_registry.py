@@ -162,3 +162,8 @@ def test_an_image_too_small_is_refused_with_the_smallest_and_a_network_that_fits
 def test_the_network_that_fits_is_of_the_same_kind_or_of_its_time(name, nearest):
     [problem] = zoo.check(name, {}, image_size=8)
     assert problem.endswith(f"the nearest network that fits is {nearest}")
+
+
+def test_the_network_that_fits_is_of_the_nearest_depth():
+    [problem] = zoo.check("plain18", {}, image_size=4)
+    assert problem.endswith("the nearest network that fits is plain20")

@@ -115,6 +115,81 @@ def googlenet_by_keys(state, x):
     return F.linear(x.mean(dim=(2, 3)), state["fc.weight"], state["fc.bias"])
 
 
+def inception_v3_by_keys(state, x):
+    def unit(name, x, stride=1, padding=0):
+        x = F.conv2d(x, state[f"{name}.conv.weight"], stride=stride, padding=padding)
+        return F.relu(normed(state, f"{name}.bn", x, eps=1e-3))
+
+    def pooled(name, x):
+        return unit(f"{name}.branch_pool", F.avg_pool2d(x, 3, 1, padding=1))
+
+    row, column = (0, 3), (3, 0)
+    x = unit("Conv2d_2a_3x3", unit("Conv2d_1a_3x3", x, stride=2))
+    x = F.max_pool2d(unit("Conv2d_2b_3x3", x, padding=1), 3, 2)
+    x = F.max_pool2d(unit("Conv2d_4a_3x3", unit("Conv2d_3b_1x1", x)), 3, 2)
+    for name in ("Mixed_5b", "Mixed_5c", "Mixed_5d"):
+        five = unit(f"{name}.branch5x5_2", unit(f"{name}.branch5x5_1", x), padding=2)
+        double = unit(f"{name}.branch3x3dbl_2", unit(f"{name}.branch3x3dbl_1", x), padding=1)
+        double = unit(f"{name}.branch3x3dbl_3", double, padding=1)
+        x = torch.cat([unit(f"{name}.branch1x1", x), five, double, pooled(name, x)], dim=1)
+    double = unit("Mixed_6a.branch3x3dbl_2", unit("Mixed_6a.branch3x3dbl_1", x), padding=1)
+    double = unit("Mixed_6a.branch3x3dbl_3", double, stride=2)
+    x = torch.cat([unit("Mixed_6a.branch3x3", x, stride=2), double, F.max_pool2d(x, 3, 2)], dim=1)
+    for name in ("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"):
+        seven = unit(f"{name}.branch7x7_2", unit(f"{name}.branch7x7_1", x), padding=row)
+        seven = unit(f"{name}.branch7x7_3", seven, padding=column)
+        double = unit(f"{name}.branch7x7dbl_1", x)
+        for number, padding in ((2, column), (3, row), (4, column), (5, row)):
+            double = unit(f"{name}.branch7x7dbl_{number}", double, padding=padding)
+        x = torch.cat([unit(f"{name}.branch1x1", x), seven, double, pooled(name, x)], dim=1)
+    three = unit("Mixed_7a.branch3x3_2", unit("Mixed_7a.branch3x3_1", x), stride=2)
+    seven = unit("Mixed_7a.branch7x7x3_2", unit("Mixed_7a.branch7x7x3_1", x), padding=row)
+    seven = unit("Mixed_7a.branch7x7x3_4", unit("Mixed_7a.branch7x7x3_3", seven, padding=column), stride=2)
+    x = torch.cat([three, seven, F.max_pool2d(x, 3, 2)], dim=1)
+    for name in ("Mixed_7b", "Mixed_7c"):
+        three = unit(f"{name}.branch3x3_1", x)
+        double = unit(f"{name}.branch3x3dbl_2", unit(f"{name}.branch3x3dbl_1", x), padding=1)
+        parts = [
+            unit(f"{name}.{branch}", inputs, padding=padding)
+            for branch, inputs, padding in (
+                ("branch3x3_2a", three, (0, 1)),
+                ("branch3x3_2b", three, (1, 0)),
+                ("branch3x3dbl_3a", double, (0, 1)),
+                ("branch3x3dbl_3b", double, (1, 0)),
+            )
+        ]
+        x = torch.cat([unit(f"{name}.branch1x1", x), *parts, pooled(name, x)], dim=1)
+    return F.linear(x.mean(dim=(2, 3)), state["fc.weight"], state["fc.bias"])
+
+
+def vgg11_bn_by_keys(state, x):
+    index = 0
+    for convolutions in (1, 1, 2, 2, 2):
+        for _ in range(convolutions):
+            x = F.conv2d(x, state[f"features.{index}.weight"], state[f"features.{index}.bias"], padding=1)
+            x = F.relu(normed(state, f"features.{index + 1}", x))
+            index += 3
+        x, index = F.max_pool2d(x, 2), index + 1
+    return three_layers_by_keys(state, x, (0, 3, 6))
+
+
+def alexnet_by_keys(state, x):
+    for index, stride, padding in ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1)):
+        x = F.conv2d(x, state[f"features.{index}.weight"], state[f"features.{index}.bias"], stride, padding)
+        x = F.relu(x)
+        if index in (0, 3, 10):
+            x = F.max_pool2d(x, 3, 2)
+    return three_layers_by_keys(state, x, (1, 4, 6))
+
+
+def three_layers_by_keys(state, x, indices):
+    x = x.flatten(start_dim=1)
+    for index in indices:
+        x = F.linear(x, state[f"classifier.{index}.weight"], state[f"classifier.{index}.bias"])
+        x = F.relu(x) if index != indices[-1] else x
+    return x
+
+
 @pytest.mark.parametrize(
     ("name", "by_keys"),
     [
@@ -122,13 +197,21 @@ def googlenet_by_keys(state, x):
         ("resnet50", lambda state, x: resnet_by_keys(state, x, bottleneck=True)),
         ("densenet121", densenet_by_keys),
         ("googlenet", googlenet_by_keys),
+        ("inception_v3", inception_v3_by_keys),
+        ("vgg11_bn", vgg11_bn_by_keys),
+        ("alexnet", alexnet_by_keys),
     ],
 )
 def test_the_loaded_network_computes_what_the_names_say(name, by_keys):
+    size = 80 if name == "inception_v3" else 64
+    model = ours(name, image_size=size, small_input=False, **({"aux": False} if name == "inception_v3" else {})).eval()
     state = weights(name)
-    model = ours(name, image_size=64, small_input=False).eval()
+    if name in ("vgg11_bn", "alexnet"):  # the map of so small an image is flattened to fewer values
+        first = "classifier.0.weight" if name == "vgg11_bn" else "classifier.1.weight"
+        inputs = dict(model.named_parameters())[{"vgg11_bn": "classifier.fc6.weight"}.get(name, "fc6.linear.weight")]
+        state[first] = random_value(first, tuple(inputs.shape))
     zoo.load_torchvision(model, state)
-    images = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, size, size)
     with torch.no_grad():
         expected = by_keys(state, images)
         torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
@@ -191,6 +274,32 @@ def test_the_small_forms_and_the_papers_own_are_told_from_torchvisions(name):
         model = zoo.create_model(name, num_classes=1000, in_channels=3, image_size=64)
     with pytest.raises(zoo.ModelError, match="there and .* here|missing|torchvision has no weights for this AlexNet"):
         zoo.load_torchvision(model, weights(source, "meta"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("h", "constant_scaling"), ("h", "dropout"), ("f", "relu_before"), ("stride_in_1x1", True)],
+)
+def test_a_variant_with_the_same_keys_and_another_function_is_refused(argument, value):
+    with torch.device("meta"):
+        model = ours("resnet50", **{argument: value})
+    with pytest.raises(zoo.ModelError, match=f"this one has {value}.* Make the network with {argument}="):
+        zoo.load_torchvision(model, weights("resnet50", "meta"))
+
+
+def test_another_image_size_is_named_as_what_may_be_wrong():
+    with torch.device("meta"):
+        model = ours("inception_v3", image_size=224)
+    with pytest.raises(zoo.ModelError, match="AuxLogits.conv1.conv.weight is .*image_size=224 .299 for inception_v3"):
+        zoo.load_torchvision(model, weights("inception_v3", "meta"))
+    with torch.device("meta"):
+        zoo.load_torchvision(ours("inception_v3", image_size=224, aux=False), weights("inception_v3", "meta"))
+
+
+@pytest.mark.parametrize("content", [{1: torch.zeros(1)}, {"fc.weight": 3}])
+def test_a_mapping_that_is_no_state_dict_is_refused(content):
+    with pytest.raises(zoo.ModelError, match="the mapping is no state dict"):
+        zoo.load_torchvision(ours("resnet18"), content)
 
 
 def test_a_network_that_torchvision_lacks_is_refused_with_those_that_it_has():

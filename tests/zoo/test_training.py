@@ -69,3 +69,37 @@ def test_the_loss_falls_and_every_weight_receives_a_gradient(network, image_size
         losses.append(loss.item())
     assert untouched == set()
     assert sum(losses[-3:]) < 0.8 * 3 * losses[0]
+
+
+LARGE = {
+    "alexnet": {"width": 0.25},
+    "alexnet_torchvision": {"width": 0.25},
+    "vgg11": {"width": 0.1},
+    "vgg11_bn": {"width": 0.1},
+    "googlenet": {"width": 0.1},
+    "googlenet_torchvision": {"width": 0.1},
+    "inception_v2": {"width": 0.05},
+    "inception_v3": {"width": 0.05},
+    "inception_v4": {"width": 0.05},
+    "resnet": {"blocks": [1, 1, 1, 1], "widths": [4, 8, 8, 8]},
+    "preact_resnet": {"blocks": [1, 1, 1, 1], "widths": [4, 8, 8, 8], "block": "bottleneck", "shortcut": "option_b"},
+    "densenet": {"layers": [2, 2, 2, 2], "growth_rate": 4},
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_form_for_large_images_learns_to_tell_bright_from_dark(name):
+    model = zoo.create_model(name, num_classes=2, in_channels=1, image_size=80, **LARGE[name]).train()
+    labels = torch.tensor([0, 1, 0, 1])
+    images = torch.randn(4, 1, 80, 80) + 2.0 * labels[:, None, None, None] - 1.0
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.002)
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        _, loss, objective = losses_of(model(images), labels)
+        objective.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if sum(losses[-3:]) < 0.5 * 3 * losses[0]:
+            return
+    pytest.fail(f"the loss fell from {losses[0]:.3f} to {losses[-1]:.3f} only")

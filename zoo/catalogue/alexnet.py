@@ -20,7 +20,8 @@ _RECIPES: Mapping[str, Recipe] = {
         cost="90 epochs of ImageNet; its authors needed five to six days on two GTX 580",
         differs="the paper divides the learning rate three times by hand when the validation error stops falling, here "
         "after epochs 30, 60 and 80; it subtracts the mean only, we also divide by the deviation, which makes pixels "
-        "some sixty times smaller: its response norm hardly acts on them, and its small first weights let them fade",
+        "some sixty times smaller: its response norm hardly acts on them, and with its small first weights the error "
+        "may stay at chance for a long while before it falls",
     ),
     "short": recipes.short(0.01, clip_grad_norm=5.0),
 }

@@ -27,7 +27,7 @@ _OPTIONS: tuple[Argument, ...] = (
         name="memory_efficient",
         default=False,
         description="dense layers are run again in the backward pass and keep no maps of their own: the same function, "
-        "a third more computation, far less memory",
+        "far less memory, some work twice",
     ),
     Number(
         name="dropout",

@@ -84,6 +84,7 @@ _BLOCK = Choice(
 )
 _STRIDE = Flag(
     name="stride_in_1x1",
+    default=False,
     only_with=("block", ("bottleneck",)),
     description="a bottleneck halves the map in its first 1x1 convolution, as in the paper, and not in its 3x3, as in "
     "later releases",
@@ -111,31 +112,35 @@ _SCALED, _GATED = ("h", ("constant_scaling",)), ("h", ("exclusive_gating", "shor
 _H_NUMBERS: tuple[Number, ...] = (
     Number(
         name="shortcut_scale",
+        default=0.5,
         least=-2,
         most=2,
         only_with=_SCALED,
-        description="what the shortcut is multiplied by, 0.5 where it is not given",
+        description="what the shortcut is multiplied by",
     ),
     Number(
         name="branch_scale",
+        default=0.5,
         least=-2,
         most=2,
         only_with=_SCALED,
-        description="what the branch is multiplied by, 0.5 where it is not given",
+        description="what the branch is multiplied by",
     ),
     Number(
         name="gate_bias",
+        default=-6.0,
         least=-100,
         most=100,
         only_with=_GATED,
-        description="what the gates' bias starts from, -6 where it is not given: the shortcut nearly open",
+        description="what the gates' bias starts from; far below zero the shortcut is nearly open",
     ),
     Number(
         name="shortcut_dropout",
+        default=0.5,
         least=0,
         most=0.99,
         only_with=("h", ("dropout",)),
-        description="the share of the shortcut that training drops, 0.5 where it is not given",
+        description="the share of the shortcut that training drops",
     ),
 )
 

@@ -28,13 +28,14 @@ def _weights_and_work(subject: Subject) -> Claim:
     counts = subject.counts
     connected = [part for part in counts.parts if _is_connected(part.name)]
     weights, macs = sum(part.num_params for part in connected), sum(part.macs for part in connected)
+    weights_there, work_before = share(weights, counts.num_params), share(counts.macs - macs, counts.macs)
     return Claim(
         title="The weights are in one place and the work in another",
-        text="A convolution uses each weight at every pixel, a fully connected layer uses it once. So most weights "
-        "stand in the last three layers, and nearly all multiplications are done by the first five. A layer with so "
-        "many weights learns its training images by heart. Dropout is the answer: at each step half of the hidden "
-        "units are silent, so that no unit can rely on another one. Later networks drew the other conclusion and left "
-        "the hidden layers out.",
+        text="A convolution uses each weight at every pixel, a fully connected layer uses it once. Here "
+        f"{weights_there} of the weights stand in the last three layers, and {work_before} of the multiplications are "
+        "done by the first five. A layer with many weights and little to do learns its training images by heart. "
+        "Dropout is the answer: at each step half of the hidden units are silent, so that no unit can rely on another "
+        "one. Later networks drew the other conclusion and left the hidden layers out.",
         columns=("part", "weights", "share", "MACs", "share of MACs"),
         rows=(
             (

@@ -11,7 +11,7 @@ from torch import nn
 
 from zoo.counted import Totals, totals
 from zoo.counting import Counts, count
-from zoo.entry import ModelEntry
+from zoo.entry import ModelEntry, ModelError
 from zoo.registry import create_model, describe
 
 Cell = str | int | float | None
@@ -72,6 +72,8 @@ def subject_of(name: str, kwargs: Mapping[str, Any], *, num_classes: int, in_cha
     Raises:
         ModelError: as create_model.
     """
+    if problems := describe(name).problems(kwargs):
+        raise ModelError(f"Cannot make {name}: {'; '.join(problems)}.")
     with torch.device("meta"):
         model = create_model(name, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **kwargs)
     return Subject(
@@ -106,9 +108,10 @@ def share(part: float, whole: float) -> str:
 
 
 def times(one: float, other: float) -> str:
-    """How many times one is the other: 4.1x."""
+    """How many times one is the other: 4.1x, 0.23x."""
     ratio = one / other
-    return f"{ratio:.1f}x" if ratio < 1000 else f"{ratio:,.0f}x"
+    digits = 2 if ratio < 2 else 1 if ratio < 1000 else 0
+    return f"{ratio:,.{digits}f}x"
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -10,6 +12,9 @@ from zoo.counting import count
 from zoo.explained.claims import Claim, Subject, share, times
 from zoo.explained.gradients import random_images
 from zoo.googlenet import GoogLeNet, Inception
+
+_LARGEST = 224
+"""Pixels a side of the images on which gradients are measured, so that large ones do not fill the memory."""
 
 
 def claims(subject: Subject) -> tuple[Claim, ...]:
@@ -99,8 +104,8 @@ def _average(subject: Subject) -> Claim:
         title="An average for a classifier",
         text="AlexNet and VGG flatten the last map and wire every value of it to the next layer. GoogLeNet, after "
         "Network in Network, takes the mean of each map and reads the classes from these means. That took 0.6 points "
-        "off the error (dropout stayed essential), saves nearly all of the classifier's weights, and lets the network "
-        "take images of any size.",
+        "off the error (dropout stayed essential), leaves the classifier a weight for each map and class, and lets "
+        "the network take images of any size.",
         columns=("classifier", "weights", "of this network's"),
         rows=(
             ("on the means, as published", classifier, times(classifier, classifier)),
@@ -140,8 +145,9 @@ def _auxiliary(subject: Subject) -> Claim:
 
 def _gradients_of_the_stem(subject: Subject) -> tuple[float, float]:
     torch.manual_seed(0)
-    network = subject.make(aux=True).train()
-    images = random_images(subject.in_channels, subject.image_size, num_images=4)
+    measured = replace(subject, image_size=min(subject.image_size, _LARGEST))
+    network = measured.make(aux=True).train()
+    images = random_images(measured.in_channels, measured.image_size, num_images=4)
     labels = torch.arange(4) % subject.num_classes
     output = network(images)
     assert isinstance(output, WithAuxiliary)

@@ -46,7 +46,8 @@ def _gradient(network: nn.Module, images_NCHW: Tensor, labels: Tensor) -> tuple[
     hook.remove()
     loss = F.cross_entropy(logits[0], labels)
     at_images, after_stem, before_head = torch.autograd.grad(loss, [images_NCHW, maps[0], maps[-1]])
-    return at_images, float(after_stem.norm() / before_head.norm())
+    arriving = float(before_head.norm())
+    return at_images, float(after_stem.norm()) / arriving if arriving > 0 else 0.0  # of nothing, nothing arrives
 
 
 def random_images(in_channels: int, image_size: int, num_images: int = NUM_IMAGES) -> Tensor:

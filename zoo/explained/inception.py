@@ -31,7 +31,7 @@ def _weights_without_scale(subject: Subject) -> Claim:
     network = subject.make().train()
     stem = network.stem
     assert isinstance(stem, nn.Sequential)
-    images = random_images(subject.in_channels, subject.image_size, num_images=4)
+    images = random_images(subject.in_channels, min(subject.image_size, 64), num_images=4)
     with_norm = stem[0]
     without_norm = nn.Sequential(with_norm.conv, nn.ReLU())  # type: ignore[arg-type]
     rows = []
@@ -85,7 +85,8 @@ def _what_norms_cost(subject: Subject) -> Claim:
     )
 
 
-def _two_for_a_5x5(channels: int = 64) -> Claim:
+def _two_for_a_5x5() -> Claim:
+    channels = 64
     return Claim(
         title="Two 3x3 for each 5x5",
         text="What VGG had shown for whole networks holds in a module's branch: two 3x3 windows, one after the other, "

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+import copy
+from typing import Any, cast
 
+import torch
+from torch import Tensor, nn
+
+from zoo.counting import Counts
 from zoo.explained.claims import Cell, Claim, Subject, counts_published, share, totals_of
 from zoo.explained.gradients import NUM_IMAGES, gradients_at_start, random_images
 from zoo.feature_maps import features
-from zoo.registry import create_model
-from zoo.resnet import Block, ResNet, preact_resnet
+from zoo.registry import check, create_model
+from zoo.resnet import Block, ConstantScaling, ExclusiveGating, ResNet, preact_resnet, resnet
 
 DEPTHS = (20, 56, 110)
 _LARGEST = 32
@@ -74,16 +78,12 @@ def _small(form: str, depth: int) -> nn.Module:
 
 
 def _for_free(subject: Subject) -> Claim:
-    settings = subject.settings
-    shape = {key: settings[key] for key in ("blocks", "widths", "block", "small_input")}
-    rows: list[tuple[Cell, ...]] = []
-    for what, name, more in (
-        ("plain twin", "plain", {}),
-        ("residual, option A", "resnet", {"shortcut": "option_a"}),
-        ("residual, option B", "resnet", {"shortcut": "option_b"}),
-    ):
-        counts = subject.counts_of(name, **shape, **more)
-        rows.append((what, counts.num_params, counts.macs, counts.depth, counts.shortest_path))
+    shape = _shape(subject)
+    rows: list[tuple[Cell, ...]] = [_paths_of("plain twin", subject.counts_of("plain", **shape))]
+    for option in _possible_options(subject):
+        if option != "option_c":
+            counts = subject.counts_of("resnet", **shape, shortcut=option)
+            rows.append(_paths_of(f"residual, option {option[-1].upper()}", counts))
     return Claim(
         title="Shortcuts cost nothing",
         text="The identity has no weights and multiplies nothing. Where the map shrinks and the channels double, "
@@ -96,32 +96,46 @@ def _for_free(subject: Subject) -> Claim:
     )
 
 
+def _shape(subject: Subject) -> dict[str, Any]:
+    """The arguments that a residual network and its plain twin have in common."""
+    return {key: subject.settings[key] for key in ("blocks", "widths", "block", "small_input")}
+
+
+def _possible_options(subject: Subject) -> list[str]:
+    """The shortcuts that these widths allow: option A cannot drop channels."""
+    options = ("option_a", "option_b", "option_c")
+    return [option for option in options if not check("resnet", {**_shape(subject), "shortcut": option})]
+
+
+def _paths_of(what: str, counts: Counts) -> tuple[Cell, ...]:
+    return what, counts.num_params, counts.macs, counts.depth, counts.shortest_path
+
+
 def _corrections(subject: Subject) -> Claim:
+    size = min(subject.image_size, _LARGEST)
+    settings = {**_shape(subject), "small_input": True, "shortcut": _possible_options(subject)[0]}
     torch.manual_seed(0)
-    network = subject.make().eval()
-    assert isinstance(network, ResNet)
-    images = random_images(subject.in_channels, subject.image_size, num_images=2)
+    network = resnet(num_classes=subject.num_classes, in_channels=subject.in_channels, image_size=size, **settings)
+    images = random_images(subject.in_channels, size, num_images=2)
     last = len(network.stages) - 1
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     with torch.no_grad():
-        before = network(images)
-        for what, silence in (("its last layer zero", True), ("as it is drawn", False)):
-            grown = subject.make().eval()
-            grown.load_state_dict(network.state_dict())
-            assert isinstance(grown, ResNet)
-            block = grown.make_block(last, len(list(network.stages[last].children())))
-            if silence:
+        before = network.eval()(images)
+        for what, silent in (("its last layer zero", True), ("as it is drawn", False)):
+            grown = copy.deepcopy(network)
+            stage = cast(nn.Sequential, grown.stages[last])
+            block = grown.make_block(last, len(stage))
+            if silent:
                 nn.init.zeros_((block.last_norm or block.last_conv).weight)
-            grown.stages[last].append(block)  # type: ignore[operator]
-            change = (grown(images) - before).norm() / before.norm()
-            rows.append((what, float(change)))
+            stage.append(block)
+            rows.append((what, float((grown(images) - before).norm() / before.norm())))
     return Claim(
         title="A block is a correction",
         text="Without a shortcut a new layer must first learn to pass on what it is given. With one it begins from "
         "what is there, and learns only what to add; if there is nothing to add, zero weights leave everything as it "
         "was. So a deeper network can at least be what the shallower one is, and a trained network can be made deeper "
-        "without losing what it knows, which is what growing it block by block rests on. Measured on this network: "
-        "one block more in the last stage.",
+        "without losing what it knows, which is what growing it block by block rests on. Measured on a network of "
+        "this shape, with the identity on its shortcuts: one block more in the last stage.",
         columns=("the new block's branch", "relative change of the logits"),
         rows=tuple(rows),
     )
@@ -162,10 +176,11 @@ def _bottleneck(subject: Subject) -> Claim:
 
 
 def _options(subject: Subject) -> Claim:
+    what = {"option_a": "zeros", "option_b": "1x1 where the shape changes", "option_c": "1x1 everywhere"}
     rows: list[tuple[Cell, ...]] = []
-    for option, what in (("a", "zeros"), ("b", "1x1 where the shape changes"), ("c", "1x1 everywhere")):
-        counts = subject.counts_of(**{**subject.kwargs, "shortcut": f"option_{option}"})
-        rows.append((option.upper(), what, counts.num_params, counts.macs))
+    for option in _possible_options(subject):
+        counts = subject.counts_of("resnet", **_shape(subject), shortcut=option)
+        rows.append((option[-1].upper(), what[option], counts.num_params, counts.macs))
     return Claim(
         title="Projections are not what helps",
         text="In the paper 34 layers have a top-1 error (10-crop) of 28.5 % as a plain network, and of 25.0, 24.5 and "
@@ -180,18 +195,18 @@ def _options(subject: Subject) -> Claim:
 
 
 def _no_way_around(subject: Subject) -> Claim:
-    settings = subject.settings
-    shape = {key: settings[key] for key in ("blocks", "widths", "block", "small_input")}
-    rows: list[tuple[Cell, ...]] = []
-    for name in ("plain", "resnet"):
-        counts = subject.counts_of(name, **shape)
-        rows.append((name, counts.num_params, counts.macs, counts.depth, counts.shortest_path))
+    shape = _shape(subject)
+    option = _possible_options(subject)[0]
+    rows = (
+        _paths_of("plain", subject.counts_of("plain", **shape)),
+        _paths_of("resnet", subject.counts_of("resnet", **shape, shortcut=option)),
+    )
     return Claim(
         title="The control of the residual network",
         text="The same layers, the same weights, the same work, without the additions: whatever a residual network "
         "does better, the additions do. The longest and the shortest way through it are one and the same.",
         columns=("network", "weights", "MACs", "layers on the longest path", "on the shortest"),
-        rows=tuple(rows),
+        rows=rows,
     )
 
 
@@ -201,7 +216,7 @@ def _no_way_around(subject: Subject) -> Claim:
 def _nothing_on_the_path(subject: Subject) -> Claim:
     rows: list[tuple[Cell, ...]] = []
     size = min(subject.image_size, _LARGEST)
-    settings = {**subject.settings, "small_input": True}
+    settings = {**_shape(subject), "small_input": True, "shortcut": subject.settings["shortcut"]}
     images = random_images(subject.in_channels, size, num_images=4)
     for what, silent in (("as it begins", False), ("with every branch silent", True)):
         torch.manual_seed(0)
@@ -232,15 +247,15 @@ def _blocks(network: ResNet) -> list[Block]:
     return [module for module in network.modules() if isinstance(module, Block)]
 
 
-def _scaled_paths(num_units: int = 18) -> Claim:
+def _scaled_paths() -> Claim:
     """54 units, as ResNet-110 has, with their branches silent."""
     images = random_images(in_channels=3, image_size=16)
     rows: list[tuple[Cell, ...]] = []
-    for h in ("identity", "constant_scaling", "exclusive_gating", "shortcut_only_gating", "conv1x1"):
+    for h, error in _HE_2016.items():
         torch.manual_seed(0)
         network = ResNet(
             "preact_resnet",
-            blocks=[num_units] * 3,
+            blocks=[18, 18, 18],
             widths=[16, 16, 16],
             small_input=True,
             num_classes=10,
@@ -250,19 +265,36 @@ def _scaled_paths(num_units: int = 18) -> Claim:
         for block in _blocks(network):
             nn.init.zeros_(block.last_conv.weight)
         found = gradients_at_start(network, images, num_classes=10)
-        rows.append((h, found.amplification, found.coherence, _HE_2016[h]))
+        rows.append((h, found.amplification, found.coherence, _share_of_the_branch(network, images), error))
     return Claim(
         title="What stands on the path is multiplied by itself",
         text="Scale each shortcut by a half, and 54 of them leave 0.5 to the power of 54 of the signal: nothing. A "
-        "convolution there scrambles the gradient as well. The identity is the only factor that any number of blocks "
-        "can be multiplied by. A gate that starts nearly open, as the paper's do, takes little away at first; what is "
-        "blamed in the exclusive one is that it shuts the branch as it opens the shortcut. (An author of Highway "
-        "Networks holds that gated networks train well when they are set up with care.) Measured before training, 54 "
-        "pre-activation units of 16 channels with silent branches, so that only the path counts; the errors are the "
-        "paper's, of ResNet-110 with relu after the addition, on CIFAR-10.",
-        columns=("shortcut", "gradient at the stem over that at the end", "coherence", "published error"),
+        "convolution there scrambles the gradient, and so does dropout, which deletes another half at every block. "
+        "The identity is the only factor that any number of blocks can be multiplied by. A gate that starts nearly "
+        "open, as the paper's do, takes little away at first; but the exclusive one shuts the branch as far as it "
+        "opens the shortcut. (An author of Highway Networks holds that gated networks train well when they are set up "
+        "with care.) Measured before training, 54 pre-activation units of 16 channels with silent branches, so that "
+        "only the path counts; the errors are the paper's, of ResNet-110 with relu after the addition, on CIFAR-10.",
+        columns=(
+            "shortcut",
+            "gradient at the stem over that at the end",
+            "coherence",
+            "the branch is multiplied by",
+            "published error",
+        ),
         rows=tuple(rows),
     )
+
+
+def _share_of_the_branch(network: ResNet, images_NCHW: Tensor) -> float:
+    """What the first block multiplies its branch by, the mean over pixels and channels."""
+    shortcut = _blocks(network)[0].shortcut
+    if isinstance(shortcut, ConstantScaling):
+        return shortcut.branch_scale
+    if isinstance(shortcut, ExclusiveGating):
+        with torch.no_grad():
+            return float(shortcut.gate(network.stem(images_NCHW)).mean())
+    return 1.0
 
 
 _HE_2016 = {
@@ -271,6 +303,7 @@ _HE_2016 = {
     "exclusive_gating": "8.70%",
     "shortcut_only_gating": "6.91%",
     "conv1x1": "12.22%",
+    "dropout": ">20%",
 }
 
 

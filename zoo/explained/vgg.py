@@ -46,8 +46,8 @@ def _depth(subject: Subject) -> Claim:
         rows.append((name, counts.depth, counts.num_params - classifier, classifier, counts.macs))
     return Claim(
         title="Depth for few weights",
-        text="The same five stages, with more convolutions in them: from 11 to 19 layers the convolutions' weights "
-        "little more than double, the work grows 2.6 times, and the classifier stays as it is. The paper's error fell "
+        text="The same five stages, with more convolutions in them: from the first configuration to the last the "
+        "convolutions' weights little more than double, and the classifier stays as it is. The paper's error fell "
         "from 11 to 16 layers and stayed there at 19, which is where residual networks take up the thread.",
         columns=("network", "layers", "weights of convolutions", "weights of the classifier", "MACs"),
         rows=tuple(rows),
@@ -73,8 +73,8 @@ def _the_last_layers(subject: Subject) -> Claim:
     return Claim(
         title="The price of the last layers",
         text="The map that the convolutions end in is flattened, and every value of it wired to 4,096 units, each "
-        "wire with a weight of its own. This one layer holds most of the network and does almost none of its work; "
-        "the global average that GoogLeNet and ResNet have in its place does without it.",
+        f"wire with a weight of its own. The first of these layers holds {rows[0][2]} of the network and does "
+        f"{rows[0][3]} of its work; the global average that GoogLeNet and ResNet have in its place does without it.",
         columns=columns,
         rows=rows,
     )

@@ -29,7 +29,7 @@ def test_the_zoo_is_listed_with_size_work_and_published_error(growres):
 def test_the_table_shows_errors_with_their_protocol(growres):
     lines = growres("zoo", "list", "resnet50").out.splitlines()
     assert lines[0].split() == ["name", "year", "depth", "params", "MACs", "top-1", "top-5", "on", "protocol", "source"]
-    assert "25.56M  4.09B  22.85%  6.71%  ImageNet  10-crop   He et al. 2015, table 3" in lines[1]
+    assert "25.56M  4.09B  22.85%  6.71%  ImageNet  10-crop, stride in the 1x1  He et al. 2015, table 3" in lines[1]
 
 
 def test_the_list_is_there_within_a_second_and_without_torch():
@@ -103,6 +103,9 @@ def test_arguments_are_set_and_wrong_ones_refused(growres):
     assert document["settings"]["blocks"] == [1, 1] and document["settings"]["h"] == "dropout"
     assert "give it one, as in --set 'blocks=[2, 2]'" in growres("zoo", "show", "resnet").err.lower()
     assert "no argument 'wdth'" in growres("zoo", "show", "vgg16", "--set", "wdth=2").err
+    for reserved in ("num_classes", "in_channels", "image_size", "name"):
+        answer = growres("zoo", "show", "vgg16", "--set", f"{reserved}=3")
+        assert answer.code == 2 and f"no argument '{reserved}'" in answer.err
     assert "must be KEY=VALUE" in growres("zoo", "show", "vgg16", "--set", "width").err
     answer = growres("zoo", "show", "vgg16", "--image-size", "8")
     assert answer.code == 2 and "8x8 are too small for vgg16, whose smallest are 17x17" in answer.err
@@ -191,6 +194,11 @@ def test_networks_are_put_side_by_side_with_their_measured_speed(growres):
 def test_a_network_that_the_images_are_too_small_for_ends_the_comparison_before_it_is_measured(growres):
     answer = growres("zoo", "compare", "lenet5", "vgg11", "--image-size", "8")
     assert answer.code == 2 and "too small for vgg11" in answer.err and "measuring" not in answer.err
+
+
+def test_a_network_without_a_shape_cannot_be_compared(growres):
+    answer = growres("zoo", "compare", "lenet5", "resnet")
+    assert answer.code == 2 and "Cannot compare resnet: it has no shape of its own" in answer.err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")

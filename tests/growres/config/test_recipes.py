@@ -40,6 +40,33 @@ def test_a_recipe_is_a_whole_training_section(name, recipe):
     TrainingConfig.model_validate_json(TrainingConfig.model_validate(training).model_dump_json(), strict=True)
 
 
+def test_no_key_of_a_section_is_left_to_the_files_defaults(load):
+    """A default of the same name, every key of which differs from the recipe's."""
+    defaults = (
+        "training:\n  epochs: 7\n  batch_size: 9\n"
+        "  optimizer: {name: sgd, lr: 0.3, momentum: 0.1, nesterov: false, weight_decay: 0.1}\n"
+        "  schedule: {name: cosine, warmup_epochs: 3, final_lr_fraction: 0.5}\n"
+        "  augment: [cutout]\n  label_smoothing: 0.1\n  clip_grad_norm: 1.0\n"
+    )
+    start, end = FILE.index("training:"), FILE.index("variants:")
+    [trial] = load((FILE[:start] + defaults + FILE[end:]).replace("recipe: paper", "recipe: short")).experiment.trials
+    expected = TrainingConfig.model_validate(zoo.describe("vgg16_bn").recipes["short"].training)
+    assert trial.training == expected
+
+
+def test_what_the_command_line_sets_of_the_defaults_is_laid_over_the_recipe(load):
+    [trial] = load(
+        FILE.replace("recipe: paper", "recipe: short"), "training.epochs=3", "training.optimizer.lr=0.07"
+    ).experiment.trials
+    assert (trial.training.epochs, trial.training.optimizer.name, trial.training.optimizer.lr) == (3, "sgd", 0.07)
+    assert trial.training.label_smoothing == 0
+
+
+def test_a_recipe_can_be_swept(load):
+    text = FILE.replace("recipe: paper", "sweep: {recipe: {grid: [paper, short]}}")
+    assert [(t.recipe, t.training.epochs) for t in load(text).experiment.trials] == [("paper", 74), ("short", 20)]
+
+
 @pytest.mark.parametrize(("name", "recipe"), RECIPES)
 def test_a_variant_can_take_every_recipe(load, name, recipe):
     required = "".join(f", {a.name}: [1]" for a in zoo.describe(name).arguments if a.required)
@@ -98,7 +125,10 @@ def test_a_recipe_that_the_network_lacks_is_refused_with_those_that_it_has(refus
 def test_what_clashes_with_a_recipe_is_blamed_and_not_the_recipe(refuse):
     lines = refuse(FILE.replace("recipe: paper", "recipe: paper\n    training: {epochs: 50}"))
     assert [line.split(": ")[0] for line in lines] == ["exp.yaml:14:13", "exp.yaml:14:13"]
-    assert "variants.vgg.recipe.schedule.milestones.1: the milestone 50 is never passed: training.epochs" in lines[0]
+    assert lines[0] == (
+        "exp.yaml:14:13: variants.vgg.recipe: the milestone 50 is never passed: training.epochs is 50; so says the "
+        "recipe: give this variant its own training.schedule"
+    )
 
 
 def test_a_recipe_of_an_unknown_network_says_only_that_the_network_is_unknown(refuse):
