@@ -1,7 +1,7 @@
 # make demo    a residual network grows on real images, next to its baselines, in about two minutes
 # make test    the whole test suite
 # make check   what CI runs: ruff, mypy, the test suite
-# make slow    the tests that make test leaves out: every network of the zoo at its full size, half an hour
+# make slow    the tests that make test leaves out: every network of the zoo at its full size, ten minutes
 # make bench   the benchmarks: a table, and bench.json
 # Each makes .venv and installs growres into it first, where that has not been done.
 

@@ -178,11 +178,15 @@ def initialise_as_published(network: AlexNet) -> None:
 
 
 def initialise(network: AlexNet) -> None:
-    """He initialisation, for the forms that the paper does not have: narrow layers would fade at its 0.01."""
+    """He initialisation, for the forms that the paper does not have: narrow layers would fade at its 0.01.
+
+    The last layer keeps the 0.01, so that the first answers are not loud.
+    """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(cast(Tensor, layer.bias))
+    nn.init.normal_(network.fc8.weight, std=0.01)
 
 
 # ------------------------------------------------------------------------------------------------------ factories

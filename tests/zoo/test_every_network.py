@@ -1,9 +1,10 @@
-"""Every listed network, as wide and as deep as it was published, trains on small images. It takes half an hour."""
+"""Every listed network, as wide and as deep as it was published, trains on small images. It takes ten minutes."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 import zoo
 from growres.training.loop import losses_of
@@ -17,8 +18,11 @@ STEPS = 6
 @pytest.mark.parametrize("name", LISTED)
 def test_the_loss_falls_at_32x32(name, in_channels):
     model = zoo.create_model(name, num_classes=10, in_channels=in_channels, image_size=32).train()
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):  # its noise is larger than what a few steps gain
+            layer.p = 0.0
     images, labels = torch.randn(4, in_channels, 32, 32), torch.tensor([0, 1, 2, 1])
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4)
     losses = []
     for _ in range(STEPS):
         optimizer.zero_grad()
