@@ -18,6 +18,9 @@ Arm = Literal["network", "candidate", "control"]
 
 Verdict = Literal["accepted", "rejected", "undecided"]
 
+StepKind = Literal["append", "remove"]
+"""What a growth step proposes: one block more, or, when a grown network is pruned, one block less."""
+
 AttemptStatus = Literal["succeeded", "failed", "stopped", "interrupted"]
 
 
@@ -28,6 +31,8 @@ class EpochFinished:
     growth_step: int
     arm: Arm
     epoch: int
+    replicate: int = 0
+    """Which of the paired seeds of one proposal; 0 is the trial's own."""
     train_loss: float
     """Mean over the epoch's batches as they were trained on: augmented, in training mode, before each update."""
     train_error: float
@@ -45,11 +50,15 @@ class GrowthStepDecided:
     """One proposal with its verdict. Its errors are measured in evaluation mode over the whole split."""
 
     step: int
+    kind: StepKind = "append"
+    round: int
+    """Proposals of one round grew from the same parent, and at most one of them is accepted."""
     stage: int
     """0 is nearest the stem."""
     block: int
-    """Index of the new block within its stage."""
-    initialiser: str
+    """Index of the block within its stage."""
+    initialiser: str | None
+    """None where a block is removed."""
     train_error_before: float
     train_error_candidate: float | None
     """None where the candidate diverged."""
@@ -57,6 +66,11 @@ class GrowthStepDecided:
     val_error_candidate: float | None
     val_error_control: float | None
     """None without a control arm, where it diverged, or where the candidate did and the control was spared."""
+    val_loss_before: float | None = None
+    val_loss_candidate: float | None = None
+    val_loss_control: float | None = None
+    num_replicates: int = 1
+    """Paired seeds that the verdict rests on; errors and losses are of the first, the trial's own."""
     p_value: float | None
     verdict: Verdict
     reason: str

@@ -187,6 +187,7 @@ class Growth:
         cost = sum((arm.cost for arm in step.arms), start=Cost(wall_s=step.begin_s + time.perf_counter() - started))
         decided = GrowthStepDecided(
             step=len(self._history) + 1,
+            round=len(self._history) + 1,
             stage=step.proposal.stage,
             block=step.proposal.block,
             initialiser=self._initialiser.name,

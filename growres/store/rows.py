@@ -75,6 +75,8 @@ class TrialRow:
     sweep_point: dict[str, Any]
     config: dict[str, Any]
     initial_blocks: int | None
+    twin_of: str | None
+    twin: str | None
     status: Status
     reason: str | None
     attempt: int

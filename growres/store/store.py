@@ -233,9 +233,11 @@ class Store:
         return self._dicts(_rows_of(GrowthStep.__table__, trial_id).order_by(GrowthStep.step))
 
     def epochs(self, trial_id: str) -> list[dict[str, Any]]:
-        """A trial's epochs: growth step by growth step, arm by arm."""
+        """A trial's epochs: growth step by growth step, replicate by replicate, arm by arm."""
         arms = case({"network": 0, "candidate": 1, "control": 2}, value=Epoch.arm)
-        return self._dicts(_rows_of(Epoch.__table__, trial_id).order_by(Epoch.growth_step, arms, Epoch.epoch))
+        return self._dicts(
+            _rows_of(Epoch.__table__, trial_id).order_by(Epoch.growth_step, Epoch.replicate, arms, Epoch.epoch)
+        )
 
     def attempts(self, trial_id: str) -> list[dict[str, Any]]:
         """A trial's attempts in their order."""
@@ -381,9 +383,14 @@ def _progress(experiment_id: str) -> Select[Any]:
     own_steps = select(GrowthStep).where(GrowthStep.trial_id == Trial.id)
     newest_step = own_steps.order_by(GrowthStep.step.desc()).limit(1)
     accepted = GrowthStep.verdict == "accepted"
-    num_accepted = own_steps.where(accepted).with_only_columns(func.count()).scalar_subquery()
+    blocks = func.coalesce(func.sum(case({"remove": -1}, value=GrowthStep.kind, else_=1)), 0)
+    blocks_added = own_steps.where(accepted).with_only_columns(blocks).scalar_subquery()
     val_error = func.coalesce(
         Trial.val_error,
+        # Epochs of the network after a growth step are those that follow the whole growth.
+        backwards.where(Epoch.arm == "network", Epoch.growth_step > 0)
+        .with_only_columns(Epoch.val_error)
+        .scalar_subquery(),
         newest_step.where(accepted).with_only_columns(GrowthStep.val_error_candidate).scalar_subquery(),
         backwards.where(Epoch.arm == "network").with_only_columns(Epoch.val_error).scalar_subquery(),
     )
@@ -398,7 +405,7 @@ def _progress(experiment_id: str) -> Select[Any]:
             Trial.attempt,
             select(func.count()).where(Epoch.trial_id == Trial.id).scalar_subquery().label("epochs"),
             own_steps.with_only_columns(func.count()).scalar_subquery().label("growth_steps"),
-            func.coalesce(Trial.num_blocks, Trial.initial_blocks + num_accepted).label("num_blocks"),
+            func.coalesce(Trial.num_blocks, Trial.initial_blocks + blocks_added).label("num_blocks"),
             val_error.label("val_error"),
             newest_step.with_only_columns(GrowthStep.verdict).scalar_subquery().label("last_verdict"),
             backwards.where(Epoch.arm != "control")

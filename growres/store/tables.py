@@ -97,6 +97,10 @@ class Trial(Base):
     config: Mapped[dict[str, Any]]
     initial_blocks: Mapped[int | None]
     """Residual blocks before any growth, where the configuration says so."""
+    twin_of: Mapped[str | None] = mapped_column(ForeignKey("trial.id"))
+    """The growth trial whose final architecture this one trains from scratch."""
+    twin: Mapped[str | None]
+    """What the two have in common: same_epochs or same_flops."""
     status: Mapped[str]
     reason: Mapped[str | None]
     """Why it has this status."""
@@ -151,6 +155,8 @@ class Epoch(Base):
     growth_step: Mapped[int] = mapped_column(primary_key=True)
     """0 before any growth."""
     arm: Mapped[str] = mapped_column(primary_key=True)
+    replicate: Mapped[int] = mapped_column(primary_key=True)
+    """Which of the paired seeds of one proposal."""
     epoch: Mapped[int] = mapped_column(primary_key=True)
     train_loss: Mapped[float | None]
     train_error: Mapped[float | None]
@@ -168,19 +174,28 @@ class GrowthStep(Base):
     __tablename__ = "growth_step"
     __table_args__ = (
         CheckConstraint("verdict IN ('accepted', 'rejected', 'undecided')", name="verdict"),
+        CheckConstraint("kind IN ('append', 'remove')", name="kind"),
         {"sqlite_with_rowid": False},
     )
 
     trial_id: Mapped[TrialKey]
     step: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    """append, or remove where a grown network was pruned."""
+    round: Mapped[int]
+    """Proposals of one round grew from the same parent."""
     stage: Mapped[int]
     block: Mapped[int]
-    initialiser: Mapped[str]
+    initialiser: Mapped[str | None]
     train_error_before: Mapped[float | None]
     train_error_candidate: Mapped[float | None]
     val_error_before: Mapped[float | None]
     val_error_candidate: Mapped[float | None]
     val_error_control: Mapped[float | None]
+    val_loss_before: Mapped[float | None]
+    val_loss_candidate: Mapped[float | None]
+    val_loss_control: Mapped[float | None]
+    num_replicates: Mapped[int]
     p_value: Mapped[float | None]
     verdict: Mapped[str]
     reason: Mapped[str]
@@ -254,4 +269,6 @@ GROWTH_CURVE = Table(
     Column("p_value", Double),
     Column("reason", Text),
     Column("experiment_id", Text),
+    Column("kind", Text),
+    Column("round", Integer),
 )

@@ -114,7 +114,7 @@ class _Batch:
         self._touched[record.trial_id] = max(record.recorded_at, self._touched.get(record.trial_id, record.recorded_at))
         match record.event:
             case EpochFinished() as epoch:
-                self._gather(Epoch, record, (epoch.growth_step, epoch.arm, epoch.epoch))
+                self._gather(Epoch, record, (epoch.growth_step, epoch.arm, epoch.replicate, epoch.epoch))
             case GrowthStepDecided() as decided:
                 self._gather(GrowthStep, record, (decided.step,))
             case ArtifactWritten() as artifact:

@@ -141,6 +141,7 @@ def _epoch(step: int, arm: Any, val_error: float) -> EpochFinished:
 def _growth_step(step: int, *, before: float, candidate: float, accepted: bool) -> GrowthStepDecided:
     return GrowthStepDecided(
         step=step,
+        round=step,
         stage=0,
         block=1,
         initialiser="zero_branch",

@@ -16,7 +16,7 @@ from growres.training.loop import Measurement
 
 def decided(verdict: Verdict) -> GrowthStepDecided:
     return GrowthStepDecided(
-        step=1, stage=0, block=1, initialiser="zero_branch", train_error_before=0.1, train_error_candidate=0.1,
+        step=1, round=1, stage=0, block=1, initialiser="zero_branch", train_error_before=0.1, train_error_candidate=0.1,
         val_error_before=0.2, val_error_candidate=0.2, val_error_control=None, p_value=None, verdict=verdict, reason="",
         num_params_before=1, num_params_after=2, epochs=1, train_flops=1, wall_s=0.0, max_logit_change=0.0,
     )  # fmt: skip

@@ -255,7 +255,7 @@ def epoch() -> Callable[..., EpochFinished]:
 def decided() -> Callable[..., GrowthStepDecided]:
     def make(step: int = 1, **changes: Any) -> GrowthStepDecided:
         values: dict[str, Any] = {
-            "stage": 0, "block": 1, "initialiser": "zero_branch", "train_error_before": 0.25,
+            "round": step, "stage": 0, "block": 1, "initialiser": "zero_branch", "train_error_before": 0.25,
             "train_error_candidate": 0.125, "val_error_before": 0.5, "val_error_candidate": 0.25,
             "val_error_control": None, "p_value": None, "verdict": "accepted", "reason": "val_error fell",
             "num_params_before": 1000, "num_params_after": 1500, "epochs": 5, "train_flops": 5 * 10**12,

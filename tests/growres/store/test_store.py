@@ -339,7 +339,7 @@ def test_results_are_quick_with_a_thousand_trials_of_two_hundred_epochs(tmp_path
         connection.execute("UPDATE trial SET status = 'succeeded', val_error = seed * 0.001, wall_s = 1.5")
         connection.execute(
             "WITH RECURSIVE to_200(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM to_200 WHERE n < 200) "
-            "INSERT INTO epoch SELECT id, 0, 'network', n, 0.5, 0.5, 0.5, 1.0 / n, 0.1, 1000.0, 1.5, 1000 "
+            "INSERT INTO epoch SELECT id, 0, 'network', n, 0.5, 0.5, 0.5, 1.0 / n, 0.1, 1000.0, 1.5, 1000, 0 "
             "FROM trial CROSS JOIN to_200"
         )
     begun = time.perf_counter()
@@ -352,3 +352,29 @@ def test_results_are_quick_with_a_thousand_trials_of_two_hundred_epochs(tmp_path
     # Both take some hundredths of a second; the bounds leave room for a busy machine.
     assert results_s < 0.3
     assert progress_s < 1.0
+
+
+def test_a_block_that_was_taken_away_again_is_gone_from_the_growth_curve(
+    store, digits, recorder, started, epoch, decided
+):
+    trial_id = f"{store.add_experiment(digits())}-1"
+    recorder.record(trial_id, 1, started)
+    recorder.record(trial_id, 1, epoch(1))
+    recorder.record(trial_id, 1, decided(1))
+    recorder.record(trial_id, 1, decided(2))
+    recorder.record(trial_id, 1, decided(3, kind="remove", initialiser=None, num_params_after=1000))
+    recorder.record(trial_id, 1, decided(4, kind="remove", initialiser=None, verdict="rejected"))
+    recorder.flush()
+    curve = store.growth_curve(trial_id)
+    first = curve[0]["num_blocks"]
+    assert [row["num_blocks"] for row in curve] == [first, first + 1, first + 2, first + 1, first + 1]
+    assert [row["kind"] for row in curve] == [None, "append", "append", "remove", "remove"]
+
+
+def test_replicates_of_a_proposal_are_epochs_of_their_own(store, digits, recorder, started, epoch):
+    trial_id = f"{store.add_experiment(digits())}-1"
+    recorder.record(trial_id, 1, started)
+    for replicate in (0, 1):
+        recorder.record(trial_id, 1, epoch(1, growth_step=1, arm="candidate", replicate=replicate))
+    recorder.flush()
+    assert [row["replicate"] for row in store.epochs(trial_id)] == [0, 1]
