@@ -21,6 +21,8 @@ from growres.errors import AnalysisError
 
 Interval = tuple[float, float]
 
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedTest:
@@ -104,7 +106,7 @@ def paired_loss(
             the difference and its interval NaN.
     Returns:
         The difference is a drop in mean loss. Where every image changed by the same amount there is no spread to
-        measure the mean against, and the p values are those of the sign test.
+        measure the mean against: the p values are those of the sign test, and the interval is NaN.
     Raises:
         AnalysisError: if the arrays are empty, of a single image, differ in shape, or the losses before the change
             are not finite.
@@ -121,13 +123,13 @@ def paired_loss(
             f"finite. The network that the change began from is broken; start from one that is not."
         )
     drops = (before.astype(np.float64) - after.astype(np.float64)).mean(axis=0)
-    one_sided, two_sided, difference, interval = _t_test(drops, confidence)
+    test = mean_test(drops, confidence=confidence)
     num_better = int((drops > 0).sum())
     return PairedTest(
-        p_value=one_sided,
-        p_value_two_sided=two_sided,
-        difference=difference,
-        interval=interval,
+        p_value=test.p_value,
+        p_value_two_sided=test.p_value_two_sided,
+        difference=test.mean,
+        interval=test.interval,
         confidence=confidence,
         num_better=num_better,
         num_worse=num_images - num_better - int((drops == 0).sum()),
@@ -136,19 +138,43 @@ def paired_loss(
     )
 
 
-def _t_test(drops: NDArray[np.float64], confidence: float) -> tuple[float, float, float, Interval]:
-    """One-sided p, two-sided p, mean and interval of drops, one for each image."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanTest:
+    """What Student's t test says of the mean of independent drops."""
+
+    p_value: float
+    """One-sided: that the mean is above 0."""
+    p_value_two_sided: float
+    mean: float
+    interval: Interval
+    """NaN where all drops are equal: there is no spread to reckon with."""
+
+
+def mean_test(drops: NDArray[np.floating], *, confidence: float = 0.95) -> MeanTest:
+    """Student's t test of two or more independent drops; of equal ones, which have no spread, the sign test.
+
+    One drop that is not finite makes both p values 1 and the rest NaN.
+    """
     if not np.isfinite(drops).all():
-        return 1.0, 1.0, math.nan, (math.nan, math.nan)
+        return MeanTest(p_value=1.0, p_value_two_sided=1.0, mean=math.nan, interval=(math.nan, math.nan))
     mean, degrees = float(drops.mean()), len(drops) - 1
-    standard_error = float(drops.std(ddof=1)) / math.sqrt(len(drops))
-    if standard_error == 0:
+    if is_without_spread(drops):
         one_sided, two_sided = _sign_test(int((drops > 0).sum()), int((drops < 0).sum()))
-        return one_sided, two_sided, mean, (mean, mean)
+        return MeanTest(p_value=one_sided, p_value_two_sided=two_sided, mean=mean, interval=(math.nan, math.nan))
+    standard_error = float(drops.std(ddof=1)) / math.sqrt(len(drops))
     t = mean / standard_error
     half_width = float(stats.t.ppf(0.5 + confidence / 2, degrees)) * standard_error
-    interval = (mean - half_width, mean + half_width)
-    return float(stats.t.sf(t, degrees)), float(2 * stats.t.sf(abs(t), degrees)), mean, interval
+    return MeanTest(
+        p_value=float(stats.t.sf(t, degrees)),
+        p_value_two_sided=float(2 * stats.t.sf(abs(t), degrees)),
+        mean=mean,
+        interval=(mean - half_width, mean + half_width),
+    )
+
+
+def is_without_spread(drops: NDArray[np.floating]) -> bool:
+    """Whether all drops are equal, but for the rounding of a subtraction, which a t test would take for certainty."""
+    return float(np.ptp(drops)) <= _ROUNDING * float(np.abs(drops).max())
 
 
 def _sign_test(num_better: int, num_worse: int) -> tuple[float, float]:
