@@ -22,7 +22,7 @@ from growres.errors import AnalysisError
 
 _DISCORDANT_SHARE = 0.05 / (2 * 0.06 * 0.94)
 _TAILS = 1e-9
-_MOST_COUNTS = 4000
+_MOST_COUNTS = 200
 _MOST_IMAGES = 10**9
 
 
@@ -33,8 +33,19 @@ def usual_discordant(error: float) -> float:
     a growth step disagree less. Assumed is the share of it (44 %) that makes 5 % of the images discordant at an error
     of 6 %, the middle of the 4 % to 6 % that we reckon with. An assumption: a growth that has run shows its own.
     """
+    return _DISCORDANT_SHARE * unrelated_discordant(error)
+
+
+def most_discordant(error: float) -> float:
+    """What two networks of one error disagree on at most: no mistake, or no right answer, is common to both."""
     _check_error(error)
-    return _DISCORDANT_SHARE * 2 * error * (1 - error)
+    return 2 * min(error, 1 - error)
+
+
+def unrelated_discordant(error: float) -> float:
+    """What two networks of one error disagree on whose mistakes have nothing to do with each other."""
+    _check_error(error)
+    return 2 * error * (1 - error)
 
 
 def detectable_drop(
@@ -48,7 +59,8 @@ def detectable_drop(
         alpha: the step's level, one-sided: its share, where alpha is spent over the steps of a growth.
         power: the chance that a drop of this size passes the test.
         discordant: the fraction of images on which exactly one of the two networks is right; `usual_discordant(error)`
-            where None. A drop larger than it brings its own discordant images.
+            where None. A large drop bends it: no fewer images can be discordant than the drop itself, and no more
+            than the two networks get wrong together.
     Returns:
         A fraction, at most the error; infinity where not even a drop to an error of 0 would be detected so.
     Raises:
@@ -56,9 +68,9 @@ def detectable_drop(
     """
     task = _Task(error=error, alpha=alpha, power=power, discordant=discordant)
     _check_num_images(num_images)
-    if task.lack(num_images, task.largest_drop) > 0:
+    if task.lack(num_images, error) > 0:
         return math.inf
-    return float(optimize.brentq(lambda drop: task.lack(num_images, drop), 0, task.largest_drop, rtol=1e-6, xtol=1e-9))
+    return float(optimize.brentq(lambda drop: task.lack(num_images, drop), 0, error, rtol=1e-6, xtol=1e-9))
 
 
 def images_needed(
@@ -69,20 +81,23 @@ def images_needed(
     The power of an exact test does not rise evenly with the images; the answer is exact to within that ripple.
 
     Raises:
-        AnalysisError: as `detectable_drop`; if the drop is not above 0 and at most what the error and the discordant
-            fraction leave room for; or if more than a thousand million images would be needed.
+        AnalysisError: as `detectable_drop`; if the drop is not above 0 and at most the error; or if more than a
+            thousand million images would be needed.
     """
     task = _Task(error=error, alpha=alpha, power=power, discordant=discordant)
-    if not 0 < drop <= task.largest_drop:
+    if not 0 < drop <= error:
         raise AnalysisError(
-            f"Cannot detect a drop of {drop:g}: from an error of {error:g} it can be at most {task.largest_drop:g}, "
-            f"and must be above 0. Name a smaller one, as a fraction: 0.3 percentage points are 0.003."
+            f"Cannot detect a drop of {drop:g}: from an error of {error:g} it is above 0 and at most {error:g}. Name "
+            f"such a one, as a fraction: 0.3 percentage points are 0.003."
         )
-    too_few, enough = 0, 16
+    enough = task.usual_images(drop)
+    too_few = enough // 2
+    while too_few > 0 and task.lack(too_few, drop) <= 0:
+        too_few //= 2
     while task.lack(enough, drop) > 0:
-        too_few, enough = enough, 2 * enough
+        too_few, enough = enough, 1 + enough * 17 // 16
         if enough > _MOST_IMAGES:
-            raise AnalysisError(f"Cannot detect a drop of {drop:g} on fewer than {_MOST_IMAGES:g} images.")
+            raise AnalysisError(f"Cannot detect a drop of {drop:g} on {_MOST_IMAGES:,} images. Name a larger one.")
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
         too_few, enough = (middle, enough) if task.lack(middle, drop) > 0 else (too_few, middle)
@@ -106,7 +121,8 @@ def mcnemar_power(num_images: int, drop: float, discordant: float, *, alpha: flo
             f"is above 0, at most 1, and no smaller than the drop. Raise it, or name a smaller drop."
         )
     lowest, highest = stats.binom.ppf([_TAILS, 1 - _TAILS], num_images, discordant)
-    stride = 1 + int(highest - lowest) // _MOST_COUNTS  # of very many, every so-manieth: the power is smooth there
+    # Of very many counts an odd stride takes a sample of both odd and even ones, whose critical values differ by turns.
+    stride = int(highest - lowest) // _MOST_COUNTS | 1
     counts = np.arange(int(lowest), int(highest) + 1, stride)
     weights = stats.binom.pmf(counts, num_images, discordant)
     needed = stats.binom.isf(alpha, counts, 0.5) + 1  # the fewest won for which P(as many or more | 1/2) <= alpha
@@ -131,25 +147,29 @@ class _Task:
                 f"Cannot ask for a power of {self.power:g}: it must lie between alpha, {self.alpha:g}, and 1. 0.8 is "
                 f"usual."
             )
-        if self.discordant is not None and not 0 < self.discordant < min(1.0, 2 * self.error):
+        if self.discordant is not None and not 0 < self.discordant < most_discordant(self.error):
             raise AnalysisError(
                 f"Cannot have {self.discordant:g} of the images discordant: at an error of {self.error:g} it is a "
-                f"fraction above 0 and below {min(1.0, 2 * self.error):g}. {usual_discordant(self.error):.2g} is usual."
+                f"fraction above 0 and below {most_discordant(self.error):g}. {usual_discordant(self.error):.2g} is "
+                f"usual."
             )
 
-    @property
-    def assumed(self) -> float:
-        """The discordant fraction where the drop is small."""
-        return usual_discordant(self.error) if self.discordant is None else self.discordant
+    def discordant_at(self, drop: float) -> float:
+        """The discordant fraction asked for or assumed, as far as a drop leaves room: it makes as many images
+        discordant itself, and no more can be than both networks get wrong together."""
+        assumed = usual_discordant(self.error) if self.discordant is None else self.discordant
+        return max(drop, min(assumed, 2 * self.error - drop))
 
-    @property
-    def largest_drop(self) -> float:
-        """What can be won: all of the error, unless images must also be lost to make so many discordant."""
-        return min(self.error, 2 * self.error - self.assumed)
+    def usual_images(self, drop: float) -> int:
+        """The images needed by the usual formula (Connor 1987), which takes the binomial for a normal."""
+        discordant = self.discordant_at(drop)
+        level, chance = (float(stats.norm.ppf(p)) for p in (1 - self.alpha, self.power))
+        spread = level * math.sqrt(discordant) + chance * math.sqrt(discordant - drop**2)
+        return math.ceil(min(math.sqrt(0.9 * _MOST_IMAGES), spread / drop) ** 2)
 
     def lack(self, num_images: int, drop: float) -> float:
         """By how much the power falls short."""
-        return self.power - mcnemar_power(num_images, drop, max(self.assumed, drop), alpha=self.alpha)
+        return self.power - mcnemar_power(num_images, drop, self.discordant_at(drop), alpha=self.alpha)
 
 
 def _check_error(error: float) -> None:

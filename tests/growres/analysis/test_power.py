@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from growres.analysis.paired import mcnemar
-from growres.analysis.power import detectable_drop, images_needed, mcnemar_power, usual_discordant
+from growres.analysis.power import (
+    detectable_drop,
+    images_needed,
+    mcnemar_power,
+    most_discordant,
+    unrelated_discordant,
+    usual_discordant,
+)
 from growres.errors import AnalysisError
 
 
@@ -89,7 +96,7 @@ def test_more_than_a_hundred_thousand_discordant_images_are_reckoned_quickly_and
 def test_the_usual_discordance_is_five_per_cent_at_six_and_possible_at_every_error():
     assert usual_discordant(0.06) == pytest.approx(0.05)
     for error in np.linspace(0.001, 0.999, 50):
-        assert 0 < usual_discordant(error) < 2 * min(error, 1 - error)
+        assert 0 < usual_discordant(error) < unrelated_discordant(error) < most_discordant(error)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +113,12 @@ def test_the_usual_discordance_is_five_per_cent_at_six_and_possible_at_every_err
 def test_what_cannot_be_asked_is_refused_with_what_can(arguments, words):
     with pytest.raises(AnalysisError, match=words):
         detectable_drop(**{"num_images": 1_000, "error": 0.06, **arguments})
+
+
+def test_a_drop_too_small_for_any_split_is_refused():
+    for drop in (1e-6, 1e-200):
+        with pytest.raises(AnalysisError, match="1,000,000,000 images"):
+            images_needed(drop, 0.06)
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.07])
