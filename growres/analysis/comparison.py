@@ -23,6 +23,7 @@ from scipy import optimize, stats  # type: ignore[import-untyped]
 
 from growres.analysis.paired import Interval, MeanTest, PairedTest, is_without_spread, mcnemar, mean_test
 from growres.analysis.pareto import COSTS, Cost, Front, pareto_front
+from growres.analysis.power import check_power
 from growres.analysis.spending import check_level, holm_adjusted
 from growres.errors import AnalysisError, nearest
 
@@ -181,9 +182,10 @@ def compare_variants(
         bootstrap_seed: of the resampled images.
     Raises:
         AnalysisError: if there are no trials, two of one variant and seed, an error outside [0, 1], correctness that
-            does not fit the error or the other trials, or no variant of the baseline's name.
+            does not fit the error or the other trials, no variant of the baseline's name, or no such level or power.
     """
     check_level(alpha)
+    check_power(power, alpha)
     by_variant = _by_variant(trials)
     if baseline is not None and baseline not in by_variant:
         raise AnalysisError(

@@ -237,3 +237,9 @@ def test_trials_that_cannot_be_compared_are_refused(trials, words):
 def test_an_unknown_baseline_names_the_nearest():
     with pytest.raises(AnalysisError, match="The nearest is simons"):
         compare_variants([result("simons", 0, 0.1), result("lenet5", 0, 0.2)], baseline="simon")
+
+
+def test_levels_and_powers_that_cannot_be_are_refused():
+    for settings, words in (({"alpha": 5.0}, "5 % is 0.05"), ({"power": 80.0}, "between alpha, 0.05, and 1")):
+        with pytest.raises(AnalysisError, match=words):
+            compare_variants([result("a", 0, 0.1)], **settings)
