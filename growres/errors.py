@@ -8,6 +8,7 @@ Every one is a GrowresError; the command line prints its message without a trace
     |-- GrowthError                   2   a growth step that the network does not allow
     |-- NotFoundError                 2   no such experiment, trial, preset or source
     |-- QueryError                    2   a query that is refused or fails
+    |-- AnalysisError                 2   numbers that no analysis can be made of
     |-- BusyError                     2   another process is running the experiment
     |-- TrainingError                 1   training cannot go on
     |   |-- NonFiniteLossError        1   the loss became NaN or infinite
@@ -61,6 +62,12 @@ class NotFoundError(GrowresError):
 
 class QueryError(GrowresError):
     """A read-only query that is refused or fails."""
+
+    exit_code = 2
+
+
+class AnalysisError(GrowresError):
+    """Numbers that no analysis can be made of."""
 
     exit_code = 2
 

@@ -16,7 +16,7 @@ from typing import Annotated, TextIO
 import typer
 
 from growres import __version__
-from growres.cli import data, database, doctor, experiments, specs, submission, zoo
+from growres.cli import data, database, doctor, experiments, power, specs, submission, zoo
 from growres.errors import EXIT_INTERRUPTED, ConfigError, GrowresError, GrowresWarning
 
 EXIT_USAGE = 2
@@ -44,6 +44,7 @@ app.command("query", rich_help_panel=_READ)(database.query)
 app.add_typer(database.app, name="db", rich_help_panel=_READ)
 app.add_typer(zoo.app, name="zoo", rich_help_panel=_LOOK)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
+app.command("power", rich_help_panel=_LOOK)(power.power)
 app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 
 

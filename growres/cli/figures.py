@@ -40,6 +40,11 @@ def percent_with_spread(mean: float | None, std: float | None) -> str:
     return f"{percent(mean)} +- {100 * std:.2f}"
 
 
+def points(fraction: float | None) -> str:
+    """A difference of errors in percentage points: 0.0072 is 0.72 pp."""
+    return ABSENT if fraction is None else f"{100 * fraction:.2f} pp"
+
+
 def count(number: float | None) -> str:
     """A number of parameters or images: 950, 12.3k, 269.7k, 1.73M, 1.20B."""
     if number is None:

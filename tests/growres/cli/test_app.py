@@ -12,7 +12,7 @@ from growres.cli.app import main
 from growres.errors import ClusterError, ConfigError, SchemaMismatchError
 from zoo import ModelError
 
-HEAVY = ("torch", "ray", "sqlalchemy", "pydantic", "yaml", "datasets", "alembic", "numpy", "rich")
+HEAVY = ("torch", "ray", "sqlalchemy", "pydantic", "yaml", "datasets", "alembic", "numpy", "scipy", "rich")
 
 
 def run_python(code: str, **options) -> subprocess.CompletedProcess[str]:
@@ -35,7 +35,7 @@ def test_help_needs_neither_torch_nor_ray_nor_the_store():
 
 @pytest.mark.parametrize(
     "command",
-    ["submit", "resume", "validate", "schema", "list", "status", "results", "show", "query", "doctor"]
+    ["submit", "resume", "validate", "schema", "list", "status", "results", "show", "query", "power", "doctor"]
     + ["db upgrade", "db current", "db check", "db backup", "zoo list", "data list", "data show"],
 )
 def test_every_command_has_help(growres, command):

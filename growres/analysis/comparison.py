@@ -1,0 +1,430 @@
+"""Which variants of an experiment differ: paired over seeds and over test images, and at what cost.
+
+A difference can be luck in two ways: of the seeds (initial weights, order of the images) and of the test images. Each
+has its own test, both paired, and a difference is called one only where every test that can be made finds it: the seeds
+from two on, the images where each trial tells which of them it got right. So the claim holds for other seeds *and* for
+other images; with a single seed it is a claim about those two networks.
+
+Several comparisons together err with a chance of at most alpha (Holm); the intervals hold together at 1 - alpha
+(Bonferroni). An interval may therefore be a little wider than the verdict beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats  # type: ignore[import-untyped]
+
+from growres.analysis.paired import Interval, MeanTest, PairedTest, is_without_spread, mcnemar, mean_test
+from growres.analysis.pareto import COSTS, Cost, Front, pareto_front
+from growres.analysis.power import check_power
+from growres.analysis.spending import check_level, holm_adjusted
+from growres.errors import AnalysisError, nearest
+
+Verdict = Literal["better", "worse", "no difference found"]
+
+_NUM_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrialResult:
+    """What a finished trial gives to a comparison."""
+
+    variant: str
+    seed: int
+    test_error: float
+    num_params: int
+    train_flops: float
+    wall_s: float
+    correct: NDArray[np.bool_] | None = None
+    """(N,): which test images it got right, in an order that is the same for all trials."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantSummary:
+    """A variant over its seeds; costs are means."""
+
+    variant: str
+    num_trials: int
+    seeds: tuple[int, ...]
+    mean_test_error: float
+    std_test_error: float | None
+    """The sample's standard deviation (n - 1); None of a single trial."""
+    num_params: float
+    train_flops: float
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantDifference:
+    """A variant against a baseline, on the seeds that both have."""
+
+    variant: str
+    baseline: str
+    seeds: tuple[int, ...]
+    num_images: int
+    """0 where the trials do not tell which images they got right."""
+    difference: float | None
+    """Mean test error of the baseline less the variant's: positive where the variant is better. None without a common
+    seed."""
+    interval_over_seeds: Interval | None
+    p_value_over_seeds: float | None
+    """Two-sided, of the paired t test; None of fewer than two seeds."""
+    interval_over_images: Interval | None
+    """Percentile bootstrap over images; None where none differs or they are not known."""
+    p_value_over_images: float | None
+    """Two-sided, of McNemar's test or, over several seeds, of the sign test on the images."""
+    num_better: int
+    """Images that the variant gets right more often than the baseline over the seeds."""
+    num_worse: int
+    p_value: float | None
+    """The larger of the two: the claim needs both. None where no test can be made."""
+    p_value_adjusted: float | None
+    """After Holm's correction for all comparisons made together."""
+    verdict: Verdict
+    smallest_detectable: float | None
+    """The difference that these seeds and images would have found with the power asked for, from the spread that they
+    show, corrected for the number of comparisons; about. None where there is no spread to tell it from."""
+    num_comparisons: int
+    """Those that the correction is for."""
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, with what it rests on."""
+        if self.difference is None:
+            return f"{self.variant} and {self.baseline} have no seed in common: nothing can be compared."
+        if self.p_value_adjusted is None:
+            return (
+                f"No difference found between {self.variant} and {self.baseline}: a single seed, and not known which "
+                f"images each gets right. There is nothing to test."
+            )
+        measured = f"{self.variant} has {_points(abs(self.difference))} {_direction(self.difference)} {self.baseline}"
+        basis = f"{self._basis}, p = {self.p_value_adjusted:.2g}"
+        if self.num_comparisons > 1:
+            basis += f" corrected for {self.num_comparisons} comparisons"
+        if self.verdict != "no difference found":
+            return f"{measured} ({basis})."
+        found = (
+            "none can be named" if self.smallest_detectable is None else f"about {_points(self.smallest_detectable)}"
+        )
+        return f"No difference found: {measured} ({basis}); the smallest difference this could have found: {found}."
+
+    @property
+    def _basis(self) -> str:
+        seeds = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else f"the networks of seed {self.seeds[0]} only"
+        return f"{seeds}, {self.num_images:,} images" if self.num_images else seeds
+
+    def swapped(self) -> VariantDifference:
+        """The same comparison, told of the baseline."""
+        verdicts: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+        return replace(
+            self,
+            variant=self.baseline,
+            baseline=self.variant,
+            difference=None if self.difference is None else -self.difference,
+            interval_over_seeds=_mirrored(self.interval_over_seeds),
+            interval_over_images=_mirrored(self.interval_over_images),
+            num_better=self.num_worse,
+            num_worse=self.num_better,
+            verdict=verdicts.get(self.verdict, self.verdict),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantComparison:
+    """The variants of an experiment, their differences and their Pareto fronts."""
+
+    variants: tuple[VariantSummary, ...]
+    """In the order in which the trials name them."""
+    differences: tuple[VariantDifference, ...]
+    fronts: tuple[Front, ...]
+    """One for each cost, by means over the seeds: a front knows no noise."""
+    alpha: float
+    power: float
+
+    @property
+    def best(self) -> str:
+        """The variant of the lowest mean error, which may be luck: see the differences."""
+        return min(self.variants, key=lambda summary: summary.mean_test_error).variant
+
+    def against(self, baseline: str) -> tuple[VariantDifference, ...]:
+        """The differences that have to do with a variant, told as against it.
+
+        Where all pairs were compared, the correction is for all of them, and so the baseline may be chosen by its
+        result.
+        """
+        turned = (one if one.baseline == baseline else one.swapped() for one in self.differences)
+        return tuple(one for one in turned if one.baseline == baseline)
+
+
+def compare_variants(
+    trials: Sequence[TrialResult],
+    *,
+    baseline: str | None = None,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    bootstrap_seed: int = 0,
+) -> VariantComparison:
+    """Every variant summed up, and compared with the baseline, or each pair of variants with one another.
+
+    Args:
+        trials: finished ones, one for each variant and seed.
+        baseline: the variant to compare the others with, chosen before their results were seen. None compares all
+            pairs, the one named first as the baseline, at the price of a correction for all of them.
+        alpha: the chance that any of the differences found is none.
+        power: of `smallest_detectable`.
+        bootstrap_seed: of the resampled images.
+    Raises:
+        AnalysisError: if there are no trials, two of one variant and seed, an error outside [0, 1], correctness that
+            does not fit the error or the other trials, no variant of the baseline's name, or no such level or power.
+    """
+    check_level(alpha)
+    check_power(power, alpha)
+    by_variant = _by_variant(trials)
+    if baseline is not None and baseline not in by_variant:
+        raise AnalysisError(
+            f"Cannot compare with {baseline}: no finished trial is of that variant. The nearest is "
+            f"{nearest(baseline, by_variant) or next(iter(by_variant))}."
+        )
+    if baseline is None:
+        names = list(itertools.combinations(by_variant, 2))
+    else:
+        names = [(baseline, other) for other in by_variant if other != baseline]
+    pairs = [_Pair.of(before, after, by_variant) for before, after in names]
+    judge = _Judge(num_comparisons=sum(pair.is_testable for pair in pairs), alpha=alpha, power=power)
+    rng = np.random.default_rng(bootstrap_seed)
+    differences = [judge.measured(pair, rng) for pair in pairs]
+    summaries = tuple(_summary(variant, list(by_seed.values())) for variant, by_seed in by_variant.items())
+    return VariantComparison(
+        variants=summaries,
+        differences=judge.judged(differences),
+        fronts=tuple(_front(cost, summaries) for cost in COSTS),
+        alpha=alpha,
+        power=power,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- pairs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Pair:
+    """Two variants on their common seeds; (S,) errors, and (S, N) of which images were wrong, where known."""
+
+    baseline: str
+    variant: str
+    seeds: tuple[int, ...]
+    drops: NDArray[np.float64]
+    wrong_baseline: NDArray[np.bool_] | None
+    wrong_variant: NDArray[np.bool_] | None
+
+    @classmethod
+    def of(cls, baseline: str, variant: str, by_variant: Mapping[str, Mapping[int, TrialResult]]) -> _Pair:
+        seeds = tuple(sorted(by_variant[baseline].keys() & by_variant[variant].keys()))
+        before, after = ([by_variant[name][seed] for seed in seeds] for name in (baseline, variant))
+        wrong_baseline, wrong_variant = _wrong(before), _wrong(after)
+        return cls(
+            baseline=baseline,
+            variant=variant,
+            seeds=seeds,
+            drops=np.array([b.test_error - a.test_error for b, a in zip(before, after, strict=True)]),
+            wrong_baseline=wrong_baseline if wrong_variant is not None else None,
+            wrong_variant=wrong_variant if wrong_baseline is not None else None,
+        )
+
+    @property
+    def is_testable(self) -> bool:
+        return len(self.seeds) > 1 or self.wrong_variant is not None
+
+    @property
+    def drops_of_images(self) -> NDArray[np.float64]:
+        """(N,): the drop on each image, over the seeds."""
+        assert self.wrong_baseline is not None and self.wrong_variant is not None
+        net = self.wrong_baseline.sum(axis=0, dtype=np.int64) - self.wrong_variant.sum(axis=0, dtype=np.int64)
+        drops: NDArray[np.float64] = net / len(self.seeds)
+        return drops
+
+
+def _by_variant(trials: Sequence[TrialResult]) -> dict[str, dict[int, TrialResult]]:
+    if not trials:
+        raise AnalysisError(
+            "Cannot compare variants: no trial has finished. Wait for the first, or see: growres status"
+        )
+    by_variant: dict[str, dict[int, TrialResult]] = {}
+    for trial in trials:
+        by_seed = by_variant.setdefault(trial.variant, {})
+        if trial.seed in by_seed:
+            raise AnalysisError(
+                f"Cannot compare {trial.variant}: it has two trials of seed {trial.seed}. Where a variant sweeps over "
+                f"settings, give each point a name of its own."
+            )
+        by_seed[trial.seed] = trial
+    _check_measurements(trials)
+    return by_variant
+
+
+def _check_measurements(trials: Sequence[TrialResult]) -> None:
+    sizes = {len(trial.correct) for trial in trials if trial.correct is not None}
+    if len(sizes) > 1:
+        raise AnalysisError(
+            f"Cannot compare trials over test splits of {' and '.join(map(str, sorted(sizes)))} images: all must be "
+            f"tested on the same. Compare trials of one experiment."
+        )
+    for trial in trials:
+        name = f"{trial.variant}, seed {trial.seed}"
+        if not 0 <= trial.test_error <= 1:
+            raise AnalysisError(f"Cannot compare {name}: its test error, {trial.test_error:g}, is not in [0, 1].")
+        if trial.correct is not None and abs(1 - trial.correct.mean() - trial.test_error) > 0.5 / len(trial.correct):
+            raise AnalysisError(
+                f"Cannot compare {name}: its test error is {trial.test_error:.4f}, but it got "
+                f"{1 - trial.correct.mean():.4f} of the images wrong. Test it again, on the whole split."
+            )
+
+
+def _wrong(trials: Sequence[TrialResult]) -> NDArray[np.bool_] | None:
+    rows = [trial.correct for trial in trials if trial.correct is not None]
+    return ~np.stack(rows) if rows and len(rows) == len(trials) else None
+
+
+def _summary(variant: str, trials: Sequence[TrialResult]) -> VariantSummary:
+    errors = np.array([trial.test_error for trial in trials])
+    return VariantSummary(
+        variant=variant,
+        num_trials=len(trials),
+        seeds=tuple(sorted(trial.seed for trial in trials)),
+        mean_test_error=float(errors.mean()),
+        std_test_error=float(errors.std(ddof=1)) if len(trials) > 1 else None,
+        num_params=float(np.mean([trial.num_params for trial in trials])),
+        train_flops=float(np.mean([trial.train_flops for trial in trials])),
+        wall_s=float(np.mean([trial.wall_s for trial in trials])),
+    )
+
+
+def _front(cost: Cost, summaries: Sequence[VariantSummary]) -> Front:
+    costs = [getattr(summary, cost) for summary in summaries]
+    front = pareto_front(costs, [summary.mean_test_error for summary in summaries])
+    return Front(cost=cost, variants=tuple(summaries[index].variant for index in front))
+
+
+# ----------------------------------------------------------------------------------------------------------- verdicts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judge:
+    """Measures differences, then judges them together."""
+
+    num_comparisons: int
+    alpha: float
+    power: float
+
+    @property
+    def confidence(self) -> float:
+        """Of one interval, so that all of them hold together at 1 - alpha."""
+        return 1 - self.alpha / max(1, self.num_comparisons)
+
+    def measured(self, pair: _Pair, rng: np.random.Generator) -> VariantDifference:
+        """The difference with its tests, not yet corrected or judged."""
+        seeds = mean_test(pair.drops, confidence=self.confidence) if len(pair.seeds) > 1 else None
+        images = self._test_over_images(pair)
+        over_seeds = seeds.p_value_two_sided if seeds else None
+        over_images = _directed_p_value(images) if images else None
+        return VariantDifference(
+            variant=pair.variant,
+            baseline=pair.baseline,
+            seeds=pair.seeds,
+            num_images=images.num_images if images else 0,
+            difference=float(pair.drops.mean()) if pair.seeds else None,
+            interval_over_seeds=_known(seeds.interval) if seeds else None,
+            p_value_over_seeds=over_seeds,
+            interval_over_images=_bootstrap(pair.drops_of_images, self.confidence, rng) if images else None,
+            p_value_over_images=over_images,
+            num_better=images.num_better if images else 0,
+            num_worse=images.num_worse if images else 0,
+            p_value=max((p for p in (over_seeds, over_images) if p is not None), default=None),
+            p_value_adjusted=None,
+            verdict="no difference found",
+            smallest_detectable=self._smallest_detectable(pair, seeds, images),
+            num_comparisons=self.num_comparisons,
+        )
+
+    def judged(self, differences: Sequence[VariantDifference]) -> tuple[VariantDifference, ...]:
+        """The differences with their corrected p values and their verdicts."""
+        adjusted = iter(holm_adjusted([one.p_value for one in differences if one.p_value is not None]))
+        return tuple(one if one.p_value is None else self._with_verdict(one, next(adjusted)) for one in differences)
+
+    def _with_verdict(self, one: VariantDifference, adjusted: float) -> VariantDifference:
+        verdict: Verdict = "no difference found"
+        if adjusted <= self.alpha and one.difference:
+            verdict = "better" if one.difference > 0 else "worse"
+        return replace(one, p_value_adjusted=adjusted, verdict=verdict)
+
+    def _test_over_images(self, pair: _Pair) -> PairedTest | None:
+        if pair.wrong_baseline is None or pair.wrong_variant is None:
+            return None
+        return mcnemar(pair.wrong_baseline, pair.wrong_variant, confidence=self.confidence)
+
+    def _smallest_detectable(self, pair: _Pair, seeds: MeanTest | None, images: PairedTest | None) -> float | None:
+        """What the less sensitive of the tests detects, each at Bonferroni's level."""
+        each = []
+        if seeds is not None:
+            if is_without_spread(pair.drops):
+                return None
+            standard_error = float(pair.drops.std(ddof=1)) / math.sqrt(len(pair.seeds))
+            each.append(self._noncentrality(len(pair.seeds)) * standard_error)
+        if images is not None:
+            level = float(stats.norm.ppf(0.5 + self.confidence / 2))
+            standard_error = (images.interval[1] - images.interval[0]) / 2 / level
+            each.append((level + float(stats.norm.ppf(self.power))) * standard_error)
+        return max(each, default=None)
+
+    def _noncentrality(self, num_seeds: int) -> float:
+        """The mean, in standard errors, that a two-sided t test of so many seeds detects with the power asked for."""
+        degrees = num_seeds - 1
+        level = float(stats.t.ppf(0.5 + self.confidence / 2, degrees))
+
+        def lack(mean: float) -> float:
+            return self.power - float(stats.nct.sf(level, degrees, mean))
+
+        return float(optimize.brentq(lack, 0, 100 * level, xtol=1e-3))
+
+
+def _directed_p_value(images: PairedTest) -> float:
+    """Two-sided, for a difference in the direction of the means: images won and lost may point the other way."""
+    points_the_other_way = images.difference * (images.num_better - images.num_worse) < 0
+    return 1.0 if points_the_other_way else images.p_value_two_sided
+
+
+def _bootstrap(drops: NDArray[np.float64], confidence: float, rng: np.random.Generator) -> Interval | None:
+    """The percentile interval of the mean over resampled images; None where none differs.
+
+    Over S seeds an image's drop has one of 2 S + 1 values: how often a resample draws each is multinomial, which is the
+    bootstrap itself and no approximation, without ten thousand times N draws.
+    """
+    values, counts = np.unique(drops, return_counts=True)
+    if len(values) == 1:
+        return None
+    means = rng.multinomial(len(drops), counts / len(drops), size=_NUM_RESAMPLES) @ values / len(drops)
+    low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
+def _known(interval: Interval) -> Interval | None:
+    return None if math.isnan(interval[0]) else interval
+
+
+def _mirrored(interval: Interval | None) -> Interval | None:
+    return None if interval is None else (-interval[1], -interval[0])
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:.2f} percentage points"
+
+
+def _direction(difference: float) -> str:
+    return "less test error than" if difference >= 0 else "more test error than"

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from growres.analysis.spending import AlphaSpending, OnlineHolm, Spending, Unspent, holm, holm_adjusted
+from growres.errors import AnalysisError
+
+
+def false_acceptances(spending: Spending, *, useful: np.ndarray, rng: np.random.Generator) -> int:
+    """How many useless blocks a growth accepts, where every useful one passes and the others' p values are uniform."""
+    accepted = false = 0
+    for step, is_useful in enumerate(useful, start=1):
+        p_value = 0.0 if is_useful else rng.random()
+        if p_value < spending.level(step, accepted):
+            accepted += 1
+            false += not is_useful
+    return false
+
+
+def family_wise_rate(spending: Spending, useful: list[bool], *, num_growths: int = 3000) -> float:
+    rng = np.random.default_rng(0)
+    flags = np.array(useful)
+    return float(np.mean([false_acceptances(spending, useful=flags, rng=rng) > 0 for _ in range(num_growths)]))
+
+
+def test_unspent_alpha_is_the_same_at_every_step():
+    assert {Unspent(0.05).level(step, step - 1) for step in range(1, 50)} == {0.05}
+
+
+def test_spent_alpha_sums_to_alpha_over_an_endless_growth():
+    spending = AlphaSpending(0.05)
+    total = sum(spending.level(step, 0) for step in range(1, 20_001))
+    assert 0.04999 < total < 0.05
+    assert spending.level(1, 0) > spending.level(2, 1) > spending.level(3, 0)
+
+
+def test_online_holm_begins_as_bonferroni_and_gains_with_every_acceptance():
+    spending = OnlineHolm(0.05, num_steps=10)
+    assert spending.level(1, 0) == pytest.approx(0.005)
+    assert spending.level(5, 0) == pytest.approx(0.005)
+    assert spending.level(5, 4) == pytest.approx(0.05 / 6)
+    assert spending.level(10, 9) == pytest.approx(0.05)
+
+
+def test_online_holm_accepts_nothing_beyond_its_steps():
+    assert OnlineHolm(0.05, num_steps=10).level(11, 10) == 0.0
+    assert OnlineHolm(0.05, num_steps=10).level(11, 0) == 0.0
+
+
+PLANS = {
+    "all useless": [False] * 12,
+    "useful ones first": [True] * 6 + [False] * 6,
+    "useful ones last": [False] * 6 + [True] * 6,
+    "by turns": [True, False] * 6,
+}
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("spending", [AlphaSpending(0.1), OnlineHolm(0.1, num_steps=12)], ids=["spent", "holm"])
+def test_a_growth_keeps_a_useless_block_no_more_often_than_alpha(spending, plan):
+    assert family_wise_rate(spending, PLANS[plan]) <= 0.1 + 0.015
+
+
+def test_a_growth_with_unspent_alpha_keeps_useless_blocks_far_more_often():
+    assert family_wise_rate(Unspent(0.1), PLANS["all useless"]) > 0.6
+
+
+def test_holm_stops_at_the_first_that_fails_its_step():
+    # Sorted: 0.01 <= 0.05/4, 0.013 <= 0.05/3, 0.03 > 0.05/2; 0.04 would pass alone, but comes after it.
+    assert holm([0.03, 0.01, 0.04, 0.013]) == [False, True, False, True]
+
+
+def test_adjusted_p_values_rise_with_the_p_values_and_decide_as_holm_does():
+    p_values = [0.03, 0.01, 0.04, 0.013]
+    assert holm_adjusted(p_values) == pytest.approx([0.06, 0.04, 0.06, 0.04])
+    for alpha in (0.02, 0.041, 0.07):
+        assert holm(p_values, alpha) == [adjusted <= alpha for adjusted in holm_adjusted(p_values)]
+
+
+def test_one_test_needs_no_correction_and_none_gives_none():
+    assert holm_adjusted([0.04]) == [0.04] and holm([]) == []
+
+
+def test_holm_holds_its_level_over_many_comparisons():
+    rng = np.random.default_rng(1)
+    false = [any(holm(list(rng.random(10)), 0.1)) for _ in range(3000)]
+    assert 0.07 < np.mean(false) < 0.12
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 5.0])
+def test_a_level_that_is_none_is_refused(alpha):
+    for make in (Unspent, AlphaSpending, lambda alpha: OnlineHolm(alpha, 5), lambda alpha: holm([0.1], alpha)):
+        with pytest.raises(AnalysisError, match="between 0 and 1"):
+            make(alpha)
+
+
+def test_steps_and_p_values_that_cannot_be_are_refused():
+    for step, accepted in ((0, 0), (3, 3), (3, -1)):
+        with pytest.raises(AnalysisError, match="steps count from 1"):
+            AlphaSpending(0.05).level(step, accepted)
+    with pytest.raises(AnalysisError, match="1 or more"):
+        OnlineHolm(0.05, num_steps=0)
+    with pytest.raises(AnalysisError, match=r"not in \[0, 1\]"):
+        holm([0.1, float("nan")])

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from growres.analysis.comparison import TrialResult
+from growres.errors import AnalysisError
+from growres.report.pareto import draw_pareto
+
+
+def trials(num_variants: int = 4) -> list[TrialResult]:
+    return [
+        TrialResult(
+            variant=f"variant{i}",
+            seed=seed,
+            test_error=0.1 / (i + 1) + 0.004 * seed,
+            num_params=1000 * 3**i,
+            train_flops=1e9 * 4.0**i,
+            wall_s=20.0 + 30 * i + seed,
+        )
+        for i in range(num_variants)
+        for seed in range(3)
+    ]
+
+
+def test_the_picture_names_every_variant_with_its_n_and_every_cost_with_its_unit(tmp_path: Path) -> None:
+    draw_pareto(tmp_path / "pareto.svg", trials(), title="digits")
+    text = (tmp_path / "pareto.svg").read_text()
+    for words in (*(f"variant{i} (n = 3)" for i in range(4)), "parameters", "FLOPs of training", "seconds of training"):
+        assert words in text
+    assert "test error (%)" in text and "Pareto front of the means" in text and "digits" in text
+
+
+def test_many_variants_and_a_cost_of_nothing_are_drawn(tmp_path: Path) -> None:
+    free = TrialResult(variant="free", seed=0, test_error=0.9, num_params=0, train_flops=0.0, wall_s=0.0)
+    draw_pareto(tmp_path / "pareto.png", [*trials(14), free])
+    with Image.open(tmp_path / "pareto.png") as picture:
+        assert picture.width > 1500 and picture.height > 700
+
+
+def test_equal_pictures_are_equal_files(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg"):
+        draw_pareto(tmp_path / name, trials())
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AnalysisError, match="no trial has finished"):
+        draw_pareto(tmp_path / "pareto.svg", [])
