@@ -7,7 +7,7 @@ data leave standing are kept, and the forecast is averaged over them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -123,8 +123,8 @@ class DecayAnalysis:
 
         Averaged over the plausible laws by their Akaike weights, and the interval is that of their bootstrap samples
         together: where the laws disagree about what comes next, one of them alone would be too sure. The weights are
-        those of AIC, for the reason given at `plausible`: in 60 simulated growths of 8 points for each law with a fall,
-        90 % intervals held the true gain in 82 to 93 % of the cases so, and in 63 to 92 % with AICc's weights.
+        those of AIC, for the reason given at `plausible`: of 100 simulated growths of 8 points by each law with a fall,
+        90 % intervals held the true gain in 88 to 95 so, and in 66 to 93 where AICc alone chose and weighed the laws.
 
         Args:
             after: the number of blocks before the next one; the largest of the points where it is not given.
@@ -194,30 +194,8 @@ def fit_decay_laws(
     reasons = {law: _reason_to_leave_out(law, points) for law in LAWS}
     fitted = [_Fitted(law, points) for law, reason in reasons.items() if reason is None]
     dispersion = max(1.0, min(one.chi2 / one.dof for one in fitted))
-    fitted.sort(key=lambda one: one.aicc(dispersion))
-    lowest_aicc = fitted[0].aicc(dispersion)
-    lowest_aic = min(one.aic(dispersion) for one in fitted)
-    deltas = [(one.aicc(dispersion) - lowest_aicc, one.aic(dispersion) - lowest_aic) for one in fitted]
-    weights = np.array([math.exp(-aic / 2) if _is_plausible(aicc, aic) else 0.0 for aicc, aic in deltas])
-    weights /= weights.sum()
-    fits = []
-    for one, (delta_aicc, delta_aic), weight in zip(fitted, deltas, weights, strict=True):
-        samples = one.bootstrap(dispersion, num_samples if weight else 0, seed)
-        fits.append(
-            DecayFit(
-                law=one.law,
-                parameters=one.parameters,
-                chi2=one.chi2,
-                dof=one.dof,
-                aicc=one.aicc(dispersion),
-                delta_aicc=delta_aicc,
-                delta_aic=delta_aic,
-                weight=float(weight),
-                forecast_rmse=_forecast_rmse(one.law, points),
-                samples=samples,
-                intervals=_intervals(one.law, samples, level),
-            )
-        )
+    noisy = replace(points, variances=dispersion * points.variances)
+    fits = [_with_intervals(fit, noisy, num_samples, level, seed) for fit in _compared(fitted, points, dispersion)]
     left_out = tuple(LeftOut(law=law, reason=reason) for law, reason in reasons.items() if reason is not None)
     return DecayAnalysis(points=points, fits=tuple(fits), left_out=left_out, dispersion=dispersion, level=level)
 
@@ -239,14 +217,43 @@ class _Fitted:
         k = self.law.num_parameters
         return self.aic(dispersion) + 2 * k * (k + 1) / (self.dof - 1)
 
-    def bootstrap(self, dispersion: float, num_samples: int, seed: int) -> FloatArray:
-        """(num_samples, 4): a stream of its own for each law, whichever others are plausible."""
-        if not num_samples:
-            return np.empty((0, len(PARAMETERS)))
-        blocks, variances = self._points.num_blocks, dispersion * self._points.variances
-        random = np.random.default_rng([seed, LAWS.index(self.law)])
-        noise = random.standard_normal((num_samples, len(blocks))) * np.sqrt(variances)
-        return fit_law(self.law, blocks, self.law.values(self.parameters, blocks) + noise, variances)
+
+def _compared(fitted: list[_Fitted], points: Points, dispersion: float) -> list[DecayFit]:
+    """Best AICc first, without intervals yet."""
+    fitted = sorted(fitted, key=lambda one: one.aicc(dispersion))
+    lowest_aicc = fitted[0].aicc(dispersion)
+    lowest_aic = min(one.aic(dispersion) for one in fitted)
+    deltas = [(one.aicc(dispersion) - lowest_aicc, one.aic(dispersion) - lowest_aic) for one in fitted]
+    weights = [math.exp(-aic / 2) if _is_plausible(aicc, aic) else 0.0 for aicc, aic in deltas]
+    return [
+        DecayFit(
+            law=one.law,
+            parameters=one.parameters,
+            chi2=one.chi2,
+            dof=one.dof,
+            aicc=one.aicc(dispersion),
+            delta_aicc=delta_aicc,
+            delta_aic=delta_aic,
+            weight=weight / sum(weights),
+            forecast_rmse=_forecast_rmse(one.law, points),
+            samples=np.empty((0, len(PARAMETERS))),
+            intervals={},
+        )
+        for one, (delta_aicc, delta_aic), weight in zip(fitted, deltas, weights, strict=True)
+    ]
+
+
+def _with_intervals(fit: DecayFit, points: Points, num_samples: int, level: float, seed: int) -> DecayFit:
+    """The fit with its bootstrap, if plausible; each law has a stream of its own, whichever others are plausible."""
+    if not fit.plausible:
+        return fit
+    random = np.random.default_rng([seed, LAWS.index(fit.law)])
+    noise = random.standard_normal((num_samples, len(points))) * np.sqrt(points.variances)
+    samples = fit_law(fit.law, points.num_blocks, fit.curve(points.num_blocks) + noise, points.variances)
+    lower, upper = np.quantile(samples, tails(level), axis=0)
+    columns = {name: PARAMETERS.index(name) for name in fit.law.parameters}
+    intervals = {name: (float(lower[column]), float(upper[column])) for name, column in columns.items()}
+    return replace(fit, samples=samples, intervals=intervals)
 
 
 def _is_plausible(delta_aicc: float, delta_aic: float) -> bool:
@@ -261,14 +268,6 @@ def _reason_to_leave_out(law: Law, points: Points) -> str | None:
     if num_distinct < law.num_parameters:
         return f"its {law.num_parameters} parameters need as many numbers of blocks, and there are {num_distinct}"
     return None
-
-
-def _intervals(law: Law, samples: FloatArray, level: float) -> dict[str, tuple[float, float]]:
-    if not len(samples):
-        return {}
-    lower, upper = np.quantile(samples, tails(level), axis=0)
-    columns = {name: PARAMETERS.index(name) for name in law.parameters}
-    return {name: (float(lower[column]), float(upper[column])) for name, column in columns.items()}
 
 
 def _forecast_rmse(law: Law, points: Points) -> float | None:
