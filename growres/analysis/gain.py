@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from growres.analysis.laws import FloatArray
-from growres.analysis.points import MIN_POINTS_FOR_FAMILY, Quantity, listed, unit_of
+from growres.analysis.points import MIN_BLOCK_COUNTS_FOR_FAMILY, Quantity, listed, unit_of
 from growres.errors import AnalysisError
+
+MIN_POINTS_TO_STOP = 8
+"""Fewer end no growth: they seldom tell an error that has levelled off from one that falls on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,8 @@ class Gain:
     upper: float
     level: float
     num_points: int
+    num_block_counts: int
+    """Different numbers of blocks among the points."""
     laws: dict[str, float]
     """The label of each law that it is averaged over, and its weight; they sum to 1."""
 
@@ -31,12 +36,12 @@ class Gain:
         """The gain with its interval, and what it rests on."""
         scale, unit = unit_of(self.quantity)
         laws = listed([f"{label} ({weight:.2f})" for label, weight in self.laws.items()])
-        few = " So few points cannot choose a law, and the interval may be too narrow."
+        few = " So few numbers of blocks cannot choose a law, and the interval may be too narrow."
         return (
             f"Block {self.after + 1:g} is expected to lower the {self.quantity} by {scale * self.expected:.2g}{unit} "
             f"({self.level:.0%} interval {scale * self.lower:.2g} to {scale * self.upper:.2g}), going by "
             f"{self.num_points} points and these laws, with their weights: {laws}."
-            f"{few if self.num_points < MIN_POINTS_FOR_FAMILY else ''}"
+            f"{few if self.num_block_counts < MIN_BLOCK_COUNTS_FOR_FAMILY else ''}"
         )
 
 
@@ -46,13 +51,12 @@ def noise_floor_reached(
     detectable_drop: float,
     num_validation_images: int,
     error: float,
-    min_points: int = MIN_POINTS_FOR_FAMILY,
+    min_points: int = MIN_POINTS_TO_STOP,
 ) -> str | None:
     """Why growth is at the noise floor, or None while the next block may still bring a drop that can be seen.
 
     It is there when even the upper end of the gain's interval is less than what one paired test can tell from noise.
-    From fewer than `min_points` points nothing is concluded: they leave the simplest laws only, the constant one
-    among them, and growth would end before it began.
+    From fewer than `min_points` points nothing is concluded: growth would end before it began.
 
     Args:
         gain: of the error.

@@ -15,8 +15,8 @@ from growres.errors import AnalysisError
 
 MIN_POINTS = 4
 """Fewer leave AICc undefined for every law that falls, and the constant one alone would have to be believed."""
-MIN_POINTS_FOR_FAMILY = 8
-"""Fewer cannot choose between exponential and power law, however small their noise."""
+MIN_BLOCK_COUNTS_FOR_FAMILY = 8
+"""Fewer different numbers of blocks cannot choose between exponential and power law, however small their noise."""
 
 Column = Sequence[float] | FloatArray
 Series = Literal["all proposals", "accepted only"]
@@ -60,6 +60,11 @@ class Points:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def num_block_counts(self) -> int:
+        """Different numbers of blocks: what a law's shape is seen by, however often each was tried."""
+        return len(np.unique(self.num_blocks))
+
 
 def checked_points(
     num_blocks: Column, values: Column, variances: Column, *, series: Series, quantity: Quantity
@@ -79,7 +84,7 @@ def checked_points(
     if len(blocks) < MIN_POINTS:
         raise AnalysisError(
             f"Cannot fit a decay law to {len(blocks)} points: {MIN_POINTS} are the fewest, and "
-            f"{MIN_POINTS_FOR_FAMILY} the fewest that can choose a family. Grow further first."
+            f"{MIN_BLOCK_COUNTS_FOR_FAMILY} the fewest that can choose a family. Grow further first."
         )
     _refuse(~((blocks > 0) & np.isfinite(blocks)), blocks, "number of blocks", "count from 1")
     _refuse(~np.isfinite(measured), measured, "value", "leave out the points of networks that diverged")

@@ -115,7 +115,7 @@ def test_errors_that_do_not_fall_are_said_not_to_and_may_gain_nothing() -> None:
 def test_five_points_choose_no_law_however_quiet_they_are(name: str) -> None:
     analysis = analysed(name, 5, seed=0, num_images=10**8)
     assert analysis.family is None
-    assert "5 points" in analysis.sentence and "too few to choose a law, which takes 8" in analysis.sentence
+    assert "5 points" in analysis.sentence and "too few to choose a law, which takes 8 numbers" in analysis.sentence
     assert "may be too narrow" in analysis.next_gain().sentence
 
 
@@ -137,6 +137,13 @@ def test_proposals_at_two_numbers_of_blocks_leave_out_the_laws_that_need_three()
     )
     assert {fit.law.name for fit in analysis.fits} == {"constant", "exponential", "power"}
     assert analysis.next_gain().after == 3
+
+
+def test_the_same_few_depths_tried_again_and_again_choose_no_law() -> None:
+    blocks = np.repeat(np.arange(1.0, 5.0), 10)
+    analysis = fit_decay_laws(blocks, truth("exponential", blocks), [1e-6] * 40, series="all proposals", num_samples=20)
+    assert analysis.family is None
+    assert "40 points at 4 numbers of blocks" in analysis.sentence and "too few to choose" in analysis.sentence
 
 
 def test_a_law_that_fits_as_well_as_the_best_is_not_excluded_for_the_small_sample_alone() -> None:
