@@ -1,0 +1,92 @@
+"""What the next block is expected to bring, and whether anyone could see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from growres.analysis.laws import FloatArray
+from growres.analysis.points import MIN_BLOCK_COUNTS_FOR_FAMILY, Quantity, listed, unit_of
+from growres.errors import AnalysisError
+
+MIN_POINTS_TO_STOP = 8
+"""Fewer end no growth: they seldom tell an error that has levelled off from one that falls on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """How much the next block is expected to lower the error (or loss): never negative, since no law rises."""
+
+    quantity: Quantity
+    after: float
+    """Number of blocks before the one that is asked about."""
+    expected: float
+    lower: float
+    upper: float
+    level: float
+    num_points: int
+    num_block_counts: int
+    """Different numbers of blocks among the points."""
+    laws: dict[str, float]
+    """The label of each law that it is averaged over, and its weight; they sum to 1."""
+
+    @property
+    def sentence(self) -> str:
+        """The gain with its interval, and what it rests on."""
+        scale, unit = unit_of(self.quantity)
+        laws = listed([f"{label} ({weight:.2f})" for label, weight in self.laws.items()])
+        few = " So few numbers of blocks cannot choose a law, and the interval may be too narrow."
+        return (
+            f"Block {self.after + 1:g} is expected to lower the {self.quantity} by {scale * self.expected:.2g}{unit} "
+            f"({self.level:.0%} interval {scale * self.lower:.2g} to {scale * self.upper:.2g}), going by "
+            f"{self.num_points} points and these laws, with their weights: {laws}."
+            f"{few if self.num_block_counts < MIN_BLOCK_COUNTS_FOR_FAMILY else ''}"
+        )
+
+
+def noise_floor_reached(
+    gain: Gain,
+    *,
+    detectable_drop: float,
+    num_validation_images: int,
+    error: float,
+    min_points: int = MIN_POINTS_TO_STOP,
+) -> str | None:
+    """Why growth is at the noise floor, or None while the next block may still bring a drop that can be seen.
+
+    It is there when even the upper end of the gain's interval is less than what one paired test can tell from noise.
+    From fewer than `min_points` points nothing is concluded: growth would end before it began.
+
+    Args:
+        gain: of the error.
+        detectable_drop: the smallest drop in error that one step's test finds on the validation split, a fraction.
+        error: of the network as it stands, for the words only.
+    Raises:
+        AnalysisError: if the gain is one in loss, which cannot be compared with a drop in error.
+    """
+    if gain.quantity != "error":
+        raise AnalysisError(
+            f"Cannot compare a gain in {gain.quantity} with a detectable drop in error: fit the laws to errors."
+        )
+    if gain.num_points < min_points or gain.upper >= detectable_drop:
+        return None
+    return (
+        f"noise_floor: at an error of {100 * error:.2f}%, block {gain.after + 1:g} is expected to lower it by "
+        f"{100 * gain.expected:.2g} pp ({gain.level:.0%} interval up to {100 * gain.upper:.2g}), less than the "
+        f"{100 * detectable_drop:.2g} pp that {num_validation_images:,} validation images can tell from noise"
+    )
+
+
+def tails(level: float) -> tuple[float, float]:
+    """The two probabilities between which a central interval of this level lies."""
+    return (1 - level) / 2, (1 + level) / 2
+
+
+def weighted_interval(values: FloatArray, weights: FloatArray, level: float) -> tuple[float, float]:
+    """The central interval of weighted samples, both (n,)."""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    found = np.searchsorted(below, np.array(tails(level)) * below[-1])
+    lower, upper = values[order][found]
+    return float(lower), float(upper)
