@@ -116,6 +116,10 @@ class Trial(Base):
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     updated_at: Mapped[datetime]
+    twin_of: Mapped[str | None] = mapped_column(ForeignKey("trial.id"))
+    """The trial whose final network this one trains from scratch."""
+    twin: Mapped[str | None]
+    """What it has in common with that trial: same_epochs or same_flops."""
 
 
 class Attempt(Base):
