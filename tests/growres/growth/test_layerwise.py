@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -178,6 +179,14 @@ def test_without_an_auxiliary_depth_a_network_is_the_zoos() -> None:
     torch.manual_seed(0)
     zoos = zoo.create_model("resnet8", **FACTS)
     assert all(torch.equal(value, zoos.state_dict()[name]) for name, value in ours.state_dict().items())
+
+
+def test_compiled_blocks_learn_as_eager_ones_do(layerwise_trial, make_context, monkeypatch) -> None:
+    # Dynamo's capture without the code generator, whose kernels round otherwise and take a minute to build.
+    monkeypatch.setattr(nn.Module, "compile", functools.partialmethod(nn.Module.compile, backend="eager"))
+    eager, compiled = (layerwise_trial(training={"compile": compile}) for compile in ("never", "block"))
+    expected = [science(event) for event in Layerwise(eager, make_context(eager)).run()]
+    assert [science(event) for event in Layerwise(compiled, make_context(compiled)).run()] == expected
 
 
 def test_a_network_without_stages_is_refused(layerwise_trial, make_context) -> None:
