@@ -21,6 +21,8 @@ from growres.training.context import TrainingContext
 
 logger = logging.getLogger(__name__)
 
+_ENDED_IN_WORDS = {"failed": "failed", "stopped": "was stopped"}
+
 
 def ready_twins(store: Store, twins: Sequence[TrialRow], home: Path) -> list[TrialRow]:
     """The twins whose parents have succeeded, with their configurations complete.
@@ -81,6 +83,3 @@ def _why_never(twin: TrialRow, parent: TrialRow) -> str | None:
     if parent.status == "succeeded" and twin.twin == "same_flops" and parent.train_flops is None:
         return f"its parent {parent.id} trained on more FLOPs than the store can hold: there is no number to match"
     return None
-
-
-_ENDED_IN_WORDS = {"failed": "failed", "stopped": "was stopped"}
