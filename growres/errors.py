@@ -9,7 +9,6 @@ Every one is a GrowresError; the command line prints its message without a trace
     |-- AnalysisError                 2   numbers that an analysis cannot be made of
     |-- NotFoundError                 2   no such experiment, trial, preset or source
     |-- QueryError                    2   a query that is refused or fails
-    |-- AnalysisError                 2   numbers that no analysis can be made of
     |-- BusyError                     2   another process is running the experiment
     |-- TrainingError                 1   training cannot go on
     |   |-- NonFiniteLossError        1   the loss became NaN or infinite
@@ -69,12 +68,6 @@ class NotFoundError(GrowresError):
 
 class QueryError(GrowresError):
     """A read-only query that is refused or fails."""
-
-    exit_code = 2
-
-
-class AnalysisError(GrowresError):
-    """Numbers that no analysis can be made of."""
 
     exit_code = 2
 

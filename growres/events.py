@@ -101,7 +101,7 @@ class TrialFinished:
     reason: str
     """Why the procedure ended, as in 'trained 20 epochs' or 'patience: 3 proposals in a row were rejected'."""
     architecture: dict[str, Any]
-    """What rebuilds the final network: the name and keyword arguments for zoo.create_model."""
+    """What rebuilds the final network: the name and arguments that growres.training.networks.build_network takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

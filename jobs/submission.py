@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from jobs.progress import Progress, Silence
 from jobs.provenance import provenance
 from jobs.recording import Recording
 from jobs.trial import TrialTask, choose_device, describe_device
+from jobs.twins import ready_twins, stored_config, with_stopped_twins
 
 Backend = Literal["inline", "local"]
 
@@ -122,13 +123,17 @@ def _run(
     folder = home / "runs" / experiment.id
     dashboard_url = None
     with only_driver(folder, experiment.id), closing(Recorder(None, folder / "spool.jsonl")) as recorder:
-        trials = [trial for trial in store.trials(experiment.id) if trial.status in statuses]
+        stored = store.trials(experiment.id)
+        trials = with_stopped_twins(stored, [trial for trial in stored if trial.status in statuses])
         if not trials:
             progress.note("nothing is left to run" + _say_of_failed(experiment))
             return _outcome(store, experiment.id, None)
         recording = Recording(recorder, progress, {trial.id: trial.attempt for trial in trials})
         store.set_experiment_status(experiment.id, "running")
         store.mark_trials(experiment.id, [status for status in statuses if status != "queued"], "queued")
+        for trial in trials:
+            if trial.status == "stopped":
+                store.mark_trial(trial.id, "queued")
         if backend == "local":
             progress.note("starting Ray" if address in (None, "local") else f"joining Ray at {address}")
         try:
@@ -139,7 +144,7 @@ def _run(
                     [(trial.id, trial.variant, trial.seed) for trial in trials],
                     dashboard_url,
                 )
-                _drive(backend, [_task(trial, folder, home) for trial in trials], recording, experiment, folder)
+                _drive(backend, _waves(store, recorder, trials, folder, home), recording, experiment, folder)
         except KeyboardInterrupt:
             progress.note("interrupted: what every trial has done up to its last event is kept")
         except GrowresError:
@@ -159,25 +164,42 @@ def _say_of_failed(experiment: ExperimentRow) -> str:
     return f"; the {failed} failed are tried again with --failed" if failed else ""
 
 
+def _waves(
+    store: Store, recorder: Recorder, trials: Sequence[TrialRow], folder: Path, home: Path
+) -> Iterator[list[TrialTask]]:
+    """First the trials that stand on their own, then the twins of those that have succeeded."""
+    yield [_task(trial, folder, home) for trial in trials if trial.twin_of is None]
+    recorder.flush()  # a twin's network and epochs are its parent's result, as the store has it
+    twins = [trial for trial in trials if trial.twin_of is not None]
+    yield [_task(trial, folder, home) for trial in ready_twins(store, twins, home)]
+
+
 def _drive(
-    backend: Backend, tasks: Sequence[TrialTask], recording: Recording, experiment: ExperimentRow, folder: Path
+    backend: Backend,
+    waves: Iterable[Sequence[TrialTask]],
+    recording: Recording,
+    experiment: ExperimentRow,
+    folder: Path,
 ) -> None:
     settings = RunSettings.model_validate(experiment.spec)
     if backend == "inline":
         if settings.scheduler is not None:
             recording.note("the inline backend has no scheduler: every trial runs to its end")
-        run_inline(tasks, recording, max_failures=settings.max_failures)
+        for tasks in waves:
+            run_inline(tasks, recording, max_failures=settings.max_failures)
         return
     from jobs.tuner import run_with_tune
 
-    run_with_tune(
-        tasks,
-        recording,
-        resources=settings.resources,
-        scheduler=settings.scheduler,
-        max_failures=settings.max_failures,
-        run_folder=folder,
-    )
+    for tasks in waves:
+        if tasks:
+            run_with_tune(
+                tasks,
+                recording,
+                resources=settings.resources,
+                scheduler=settings.scheduler,
+                max_failures=settings.max_failures,
+                run_folder=folder,
+            )
 
 
 def _backend(backend: Backend, address: str | None, home: Path) -> AbstractContextManager[str | None]:
@@ -194,7 +216,9 @@ def _new_trial(trial: TrialConfig) -> NewTrial:
         seed=trial.seed,
         procedure=trial.procedure,
         model=trial.model.name,
-        config=trial.model_dump(mode="json"),
+        config=stored_config(trial),
+        twin_of=trial.twin_of,
+        twin=trial.twin,
     )
 
 

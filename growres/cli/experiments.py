@@ -413,6 +413,7 @@ def _readable_facts(facts: dict[str, Any]) -> dict[str, str | None]:
         "sweep point": sweep_point(facts["sweep_point"]) or None,
         "seed": facts["seed"],
         "procedure": facts["procedure"],
+        "twin of": f"{facts['twin_of']} ({facts['twin']})" if facts["twin_of"] else None,
         "model": facts["model"],
         "status": facts["status"],
         "reason": facts["reason"],

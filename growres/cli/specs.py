@@ -62,7 +62,7 @@ def validate(spec: SpecArgument, overrides: OverridesOption = None) -> None:
     from growres.config.loading import load_experiment
 
     experiment = load_experiment(find_spec(spec), overrides or []).experiment
-    variants = {trial.variant for trial in experiment.trials}
+    variants = {trial.variant for trial in experiment.trials if trial.twin is None}
     counts = f"{figures.number_of(len(variants), 'variant')}, {figures.number_of(len(experiment.trials), 'trial')}"
     print(f"{spec}: experiment {experiment.name} is valid: {counts}")
 
@@ -87,6 +87,9 @@ _PLAN_COLUMNS = (
 )
 
 
+_TWINS_EPOCHS = {"same_epochs": "as many epochs as its parent", "same_flops": "as many FLOPs as its parent"}
+
+
 def print_plan(path: Path, overrides: Sequence[str], output: Format) -> None:
     """Prints the trials that an experiment file expands to, and what they cost at least and at most; runs nothing."""
     from growres.config.expansion import describe_plan
@@ -102,7 +105,7 @@ def print_plan(path: Path, overrides: Sequence[str], output: Format) -> None:
     shown = [
         row
         | {
-            "epochs": _span(row["epochs_min"], row["epochs_max"]),
+            "epochs": _TWINS_EPOCHS.get(row["twin"]) or _span(row["epochs_min"], row["epochs_max"]),
             "images": _span(row["images_min"], row["images_max"]),
         }
         for row in rows

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from growres.config.experiment import AshaConfig, Experiment, GrowthConfig, Procedure, TrialConfig
-from growres.config.rules import initial_blocks
+from growres.config.experiment import Experiment, GrowthConfig, Procedure, TrialConfig, Twin
+from growres.config.rules import initial_blocks, residual_blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,9 @@ class TrialPlan:
     images_min: int | None
     """Images to train on: epochs times the training split."""
     images_max: int | None
+    twin: Twin | None = None
+    """A twin's epochs are known when its parent is done. Those of same_epochs are its parent's; same_flops, whose final
+    network is about the dearest that the parent trained, is taken to have one at least, and its parent's at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,7 @@ def describe_plan(experiment: Experiment, num_train: int | None = None) -> Exper
     Args:
         num_train: images in the training split; None where it is not known, as before a download.
     """
-    trials = tuple(_trial_plan(trial, experiment.scheduler, num_train) for trial in experiment.trials)
+    trials = tuple(_trial_plan(trial, experiment, num_train) for trial in experiment.trials)
     return ExperimentPlan(
         trials=trials,
         epochs_min=sum(trial.epochs_min for trial in trials),
@@ -55,8 +58,9 @@ def describe_plan(experiment: Experiment, num_train: int | None = None) -> Exper
     )
 
 
-def _trial_plan(trial: TrialConfig, scheduler: AshaConfig | None, num_train: int | None) -> TrialPlan:
-    least, most = _epochs(trial)
+def _trial_plan(trial: TrialConfig, experiment: Experiment, num_train: int | None) -> TrialPlan:
+    least, most = _epochs(trial, experiment)
+    scheduler = experiment.scheduler
     if scheduler is not None:
         least = min(least, scheduler.grace_epochs)
         most = _least([most, scheduler.max_epochs])
@@ -70,10 +74,18 @@ def _trial_plan(trial: TrialConfig, scheduler: AshaConfig | None, num_train: int
         epochs_max=most,
         images_min=None if num_train is None else least * num_train,
         images_max=None if num_train is None or most is None else most * num_train,
+        twin=trial.twin,
     )
 
 
-def _epochs(trial: TrialConfig) -> tuple[int, int | None]:
+def _epochs(trial: TrialConfig, experiment: Experiment) -> tuple[int, int | None]:
+    if trial.twin_of is not None:
+        least, most = _epochs(experiment.trials[trial.twin_of - 1], experiment)
+        return (least if trial.twin == "same_epochs" else 1), most
+    if trial.layerwise is not None:
+        layers = residual_blocks(trial.model)
+        assert layers is not None, "loading requires a model that has residual stages"
+        return (epochs := sum(layers) * trial.layerwise.epochs_per_layer), epochs
     if trial.growth is None:
         assert trial.training.epochs is not None, "loading requires training.epochs of end_to_end"
         return trial.training.epochs, trial.training.epochs

@@ -252,7 +252,8 @@ class TrainingConfig(Frozen):
     """How a network is trained; the file's top level gives defaults, a variant may override any key."""
 
     epochs: PositiveInt | None = None
-    """Required by the procedure end_to_end; growth has `seed_epochs` and `epochs_per_step` instead."""
+    """Required by the procedure end_to_end; growth has `seed_epochs` and `epochs_per_step` instead, layerwise
+    `epochs_per_layer`."""
     batch_size: PositiveInt = 128
     optimizer: OptimizerConfig
     schedule: ScheduleConfig = ConstantSchedule(name="constant")
@@ -358,6 +359,19 @@ class GrowthConfig(Frozen):
     stop: StopConfig
 
 
+class LayerwiseConfig(Frozen):
+    """Greedy layer-wise training: block by block, each under a head of its own, then frozen (arXiv:1812.11446)."""
+
+    epochs_per_layer: PositiveInt
+    """Epochs of each block; the first one learns together with the stem."""
+    depth: Literal[1, 2, 3] = 3
+    """The paper's k: the head that a block learns under has k - 1 hidden convolutions. 3 is its strongest."""
+
+
+Twin = Literal["same_epochs", "same_flops"]
+"""What a twin has in common with the trial whose final network it trains from scratch."""
+
+
 # ---------------------------------------------------------------------------------------------------- experiment
 
 
@@ -390,7 +404,7 @@ class AshaConfig(Frozen):
     reduction_factor: Annotated[float, Field(gt=1.0)] = 4
 
 
-Procedure = Literal["end_to_end", "growth"]
+Procedure = Literal["end_to_end", "growth", "layerwise"]
 
 
 class TrialConfig(Frozen):
@@ -407,6 +421,11 @@ class TrialConfig(Frozen):
     """The zoo's recipe that `training` was laid over, if one was."""
     training: TrainingConfig
     growth: GrowthConfig | None = None
+    layerwise: LayerwiseConfig | None = None
+    twin_of: PositiveInt | None = None
+    """The number of the trial, from 1 in the order of the experiment's, whose final network this one trains from
+    scratch. Until that one has succeeded, `model` is what it began with, and there are no `training.epochs`."""
+    twin: Twin | None = None
     resources: ResourcesConfig = ResourcesConfig()
 
 

@@ -18,6 +18,7 @@ from growres.config.experiment import (
     Name,
     Procedure,
     ResourcesConfig,
+    Twin,
 )
 
 MOST_TRIALS = 10_000
@@ -64,7 +65,8 @@ class VariantEntry(Frozen):
     """A procedure, a model and their settings: one trial for each point of its sweep and each seed."""
 
     procedure: Procedure
-    """end_to_end: train the whole network; growth: the Simons procedure, block by block."""
+    """end_to_end: train the whole network; growth: the Simons procedure, block by block; layerwise: one block after the
+    other, those before it frozen."""
     model: dict[str, Any]
     recipe: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] | None = None
     """How the model's authors trained it, laid over the file's `training`: paper, or short where theirs ran for days;
@@ -72,7 +74,14 @@ class VariantEntry(Frozen):
     training: dict[str, Any] = {}
     """Laid over the file's `training` and the recipe."""
     growth: dict[str, Any] | None = None
-    """Required by the procedure growth; refused by end_to_end."""
+    """Required by the procedure growth; refused by the others."""
+    layerwise: dict[str, Any] | None = None
+    """Required by the procedure layerwise; refused by the others."""
+    twins: tuple[Twin, ...] = ()
+    """When a trial of this variant has succeeded, also train its final network from scratch, end to end. same_epochs:
+    as many epochs as the trial has trained in all; same_flops: as many whole epochs, one at least, as come nearest to
+    all its FLOPs. Rejected proposals and control arms are counted into both. The twins are trials of the variants
+    NAME.same_epochs and NAME.same_flops, with this one's `training` but for the epochs. Not for end_to_end."""
     sweep: dict[str, dict[str, Any]] = {}
     """Keys of this variant, such as training.optimizer.lr, each with the values to try."""
     samples: PositiveInt = 1

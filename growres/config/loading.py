@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import codecs
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from growres.config.checking import check
-from growres.config.experiment import Experiment, TrainingConfig, TrialConfig
+from growres.config.experiment import Experiment, TrainingConfig, TrialConfig, Twin
 from growres.config.experiment_file import MOST_TRIALS, ExperimentFile
 from growres.config.overrides import apply_overrides
 from growres.config.problems import Problems, listed, printable
@@ -135,7 +135,15 @@ def _expand(root: Node, problems: Problems) -> _Expansion:
         for variant in variants
         for swept, node, sections in itertools.islice(VariantCheck(variant, name, problems).points(), most)
     ]
+    _twins_have_names_of_their_own(points, entries, problems)
     return _Expansion(file.model, points)
+
+
+def _twins_have_names_of_their_own(points: Sequence[_Point], entries: Node | None, problems: Problems) -> None:
+    named = entries.entries if entries else {}
+    taken = {twin_name(point.variant, twin): point.variant for point in points for twin in point.sections.twins}
+    for name in taken.keys() & named.keys():
+        problems.at_key(named[name], f"the twins of {taken[name]} have this name; choose another")
 
 
 def _are_too_many(variants: Sequence[Variant], num_seeds: int, entries: Node, problems: Problems) -> bool:
@@ -155,7 +163,7 @@ def _experiment(file: ExperimentFile, points: Sequence[_Point]) -> Experiment:
         resources=file.resources,
         scheduler=file.scheduler,
         max_failures=file.max_failures,
-        trials=tuple(_trials(file, points)),
+        trials=tuple(_with_twins(_trials(file, points), {point.variant: point.sections.twins for point in points})),
     )
 
 
@@ -174,5 +182,38 @@ def _trials(file: ExperimentFile, points: Sequence[_Point]) -> Iterator[TrialCon
                 recipe=sections.recipe,
                 training=sections.training,
                 growth=sections.growth,
+                layerwise=sections.layerwise,
                 resources=file.resources,
             )
+
+
+def _with_twins(trials: Iterator[TrialConfig], twins: Mapping[str, tuple[Twin, ...]]) -> Iterator[TrialConfig]:
+    """The trials of each variant, and after them those of its twins, by the names of variants."""
+    number = 0
+    for variant, group in itertools.groupby(trials, key=lambda trial: trial.variant):
+        parents = {number + place: trial for place, trial in enumerate(group, start=1)}
+        yield from parents.values()
+        for twin in twins[variant]:
+            yield from (_twin(trial, twin_of, twin) for twin_of, trial in parents.items())
+        number += len(parents) * (1 + len(twins[variant]))
+
+
+def _twin(parent: TrialConfig, number: int, twin: Twin) -> TrialConfig:
+    """Ordinary training of what is not known yet; its model and its epochs are filled in when the parent is done."""
+    training = parent.training.model_copy(update={"epochs": None})
+    return parent.model_copy(
+        update={
+            "variant": twin_name(parent.variant, twin),
+            "procedure": "end_to_end",
+            "training": training,
+            "growth": None,
+            "layerwise": None,
+            "twin_of": number,
+            "twin": twin,
+        }
+    )
+
+
+def twin_name(variant: str, twin: Twin) -> str:
+    """The variant that the twins of a variant's trials belong to."""
+    return f"{variant}.{twin}"

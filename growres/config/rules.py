@@ -13,6 +13,7 @@ import zoo
 from growres.config.experiment import (
     DatasetConfig,
     GrowthConfig,
+    LayerwiseConfig,
     ModelConfig,
     MultiStepSchedule,
     Procedure,
@@ -20,6 +21,7 @@ from growres.config.experiment import (
     SgdConfig,
     StepSchedule,
     TrainingConfig,
+    Twin,
     ZeroBranchConfig,
 )
 from growres.config.experiment_file import ExperimentFile
@@ -51,6 +53,9 @@ class VariantPoint:
     growth: GrowthConfig | None
     has_growth: bool
     """The section is there, readable or not."""
+    layerwise: LayerwiseConfig | None = None
+    has_layerwise: bool = False
+    twins: tuple[Twin, ...] = ()
 
 
 def variant_violations(point: VariantPoint) -> Iterator[Violation]:
@@ -95,11 +100,21 @@ def _source_and_its_keys(dataset: DatasetConfig) -> Iterator[Violation]:
 def _procedure_has_its_keys(point: VariantPoint) -> Iterator[Violation]:
     if point.procedure == "end_to_end" and point.training is not None and point.training.epochs is None:
         yield Violation((("training", "epochs"),), "the procedure end_to_end needs the key 'epochs' here")
-    if point.procedure == "end_to_end" and point.has_growth:
-        wrong = "the procedure end_to_end takes no growth; remove it, or write procedure: growth"
-        yield Violation((("growth",),), wrong)
-    if point.procedure == "growth" and not point.has_growth:
-        yield Violation((("growth",),), "missing key 'growth': the procedure growth needs it")
+    for section, is_there in (("growth", point.has_growth), ("layerwise", point.has_layerwise)):
+        if point.procedure not in (None, section) and is_there:
+            wrong = f"the procedure {point.procedure} takes no {section}; remove it, or write procedure: {section}"
+            yield Violation(((section,),), wrong)
+        if point.procedure == section and not is_there:
+            yield Violation(((section,),), f"missing key {section!r}: the procedure {section} needs it")
+
+
+def _twins_have_a_parent(point: VariantPoint) -> Iterator[Violation]:
+    if point.procedure == "end_to_end" and point.twins:
+        wrong = "the procedure end_to_end takes no twins: its network is trained from scratch already; remove them"
+        yield Violation((("twins",),), wrong, of_key=True)
+    for twin, indices in _repeated(point.twins):
+        for index in indices:
+            yield Violation((("twins", index),), f"{twin} stands in the list twice")
 
 
 def _growth_can_end(point: VariantPoint) -> Iterator[Violation]:
@@ -126,6 +141,15 @@ def _model_can_grow(point: VariantPoint) -> Iterator[Violation]:
         yield Violation(
             (("model", "name"), ("procedure",)),
             f"{point.model.name} has no residual stages to grow; models that do: {listed(growing)}",
+        )
+
+
+def _model_has_layers(point: VariantPoint) -> Iterator[Violation]:
+    if point.procedure == "layerwise" and point.model and _entry(point.model) and not _is_residual(point.model):
+        residual = [name for name in zoo.list_models() if _is_residual(ModelConfig(name=name))]
+        yield Violation(
+            (("model", "name"), ("procedure",)),
+            f"{point.model.name} has no residual stages to train in turn; models that do: {listed(residual)}",
         )
 
 
@@ -209,6 +233,8 @@ def _epochs_of_a_schedule(point: VariantPoint) -> Iterator[tuple[tuple[str, str]
     if point.growth is not None and point.procedure == "growth":
         yield ("growth", "seed_epochs"), point.growth.seed_epochs
         yield ("growth", "epochs_per_step"), point.growth.epochs_per_step
+    elif point.layerwise is not None and point.procedure == "layerwise":
+        yield ("layerwise", "epochs_per_layer"), point.layerwise.epochs_per_layer
     elif point.training is not None and point.training.epochs is not None and point.procedure == "end_to_end":
         yield ("training", "epochs"), point.training.epochs
 
@@ -323,9 +349,20 @@ def _entry(model: ModelConfig | None) -> zoo.ModelEntry | None:
 def initial_blocks(model: ModelConfig) -> tuple[int, ...] | None:
     """Residual blocks in each stage before any growth; None for a network without, or one that the zoo refuses."""
     entry = _entry(model)
-    if entry is None or not entry.grows or zoo.check(model.name, model.kwargs):
+    return None if entry is None or not entry.grows else residual_blocks(model)
+
+
+def residual_blocks(model: ModelConfig) -> tuple[int, ...] | None:
+    """Blocks in each stage of a residual network or its plain twin; None for another, or one that the zoo refuses."""
+    entry = _entry(model)
+    if entry is None or not _is_residual(model) or zoo.check(model.name, model.kwargs):
         return None
     return tuple(entry.settings(model.kwargs)["blocks"])
+
+
+def _is_residual(model: ModelConfig) -> bool:
+    entry = _entry(model)
+    return entry is not None and entry.factory.startswith("zoo.resnet:")
 
 
 def _repeated(values: tuple[object, ...]) -> Iterator[tuple[object, list[int]]]:
@@ -340,6 +377,8 @@ _VARIANT_RULES: tuple[Callable[[VariantPoint], Iterator[Violation]], ...] = (
     _growth_can_end,
     _seed_epochs_are_in_the_budget,
     _model_can_grow,
+    _model_has_layers,
+    _twins_have_a_parent,
     _a_zero_branch_keeps_the_function,
     _halves_of_a_step_exist,
     _stages_exist,

@@ -15,10 +15,12 @@ from growres.config.experiment import (
     LONGEST_NAME,
     NAME_PATTERN,
     GrowthConfig,
+    LayerwiseConfig,
     ModelConfig,
     Name,
     Procedure,
     TrainingConfig,
+    Twin,
 )
 from growres.config.experiment_file import VariantEntry
 from growres.config.problems import Problem, Problems, is_swept
@@ -115,11 +117,13 @@ class VariantCheck:
         """The swept values of each point, the variant with them, and its sections; problems are reported as met."""
         variant = self._variant
         swept = variant.sweep.points(variant.samples, experiment=self._experiment, variant=variant.name)
+        twins: tuple[Twin, ...] = ()
         for index, values in enumerate(swept):
             node = laid_at_point(self._with_defaults(laid_at_point(variant.node, values)), values)
             if index == 0:
-                check(VariantEntry, node, self._problems)
-            yield {key: plain(value) for key, value in values.items()}, node, self._point(node)
+                entry = check(VariantEntry, node, self._problems).model
+                twins = entry.twins if entry else ()
+            yield {key: plain(value) for key, value in values.items()}, node, self._point(node, twins)
 
     def _with_defaults(self, at_point: Node) -> Node:
         """The variant as it was written, with the file's defaults and the recipe of the point's model under it."""
@@ -134,12 +138,12 @@ class VariantCheck:
             self._complete[key] = _under_training(self._variant.node, defaults)
         return self._complete[key]
 
-    def _point(self, node: Node) -> VariantPoint:
-        growth_node = node.get("growth")
-        has_growth = growth_node is not None and growth_node.value is not None
+    def _point(self, node: Node, twins: tuple[Twin, ...]) -> VariantPoint:
+        growth_node, layerwise_node = _written(node.get("growth")), _written(node.get("layerwise"))
         model = self._section(ModelConfig, node.get("model"))
         training = self._section(TrainingConfig, node.get("training"))
-        growth = self._section(GrowthConfig, growth_node if has_growth else None)
+        growth = self._section(GrowthConfig, growth_node)
+        layerwise = self._section(LayerwiseConfig, layerwise_node)
         recipe = _text(node.get("recipe"))
         if isinstance(node.value, dict) and node.get("training") is None and recipe is None:
             self._problems.at_key(node, "missing key 'training', here or at the top level of the file")
@@ -149,9 +153,12 @@ class VariantCheck:
             recipe=recipe,
             training=training.model,
             growth=growth.model,
-            has_growth=has_growth,
+            has_growth=growth_node is not None,
+            layerwise=layerwise.model,
+            has_layerwise=layerwise_node is not None,
+            twins=twins,
         )
-        reported = Reported.of(model=model, training=training, growth=growth)
+        reported = Reported.of(model=model, training=training, growth=growth, layerwise=layerwise)
         for violation in variant_violations(point):
             report(violation, node, reported, self._problems)
         return point
@@ -162,6 +169,11 @@ class VariantCheck:
         if node not in self._checked:
             self._checked[node] = check(model, node, self._problems)
         return self._checked[node]
+
+
+def _written(node: Node | None) -> Node | None:
+    """The section, unless its value is null, which is as good as none."""
+    return node if node is not None and node.value is not None else None
 
 
 def _text(node: Node | None) -> str | None:

@@ -19,6 +19,9 @@ class NewTrial:
     procedure: str
     model: str
     config: dict[str, Any]
+    twin_of: int | None = None
+    """The number, from 1 in the order of the experiment's trials, of the one whose final network this one trains."""
+    twin: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +78,6 @@ class TrialRow:
     sweep_point: dict[str, Any]
     config: dict[str, Any]
     initial_blocks: int | None
-    twin_of: str | None
-    twin: str | None
     status: Status
     reason: str | None
     attempt: int
@@ -94,3 +95,7 @@ class TrialRow:
     started_at: datetime | None
     ended_at: datetime | None
     updated_at: datetime
+    twin_of: str | None
+    """The trial whose final network this one trains from scratch."""
+    twin: str | None
+    """What it has in common with that trial: same_epochs or same_flops."""

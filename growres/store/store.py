@@ -94,6 +94,19 @@ class Store:
             this = update(Experiment).where(Experiment.id == experiment_id)
             connection.execute(this.values(_provenance_values(provenance)))
 
+    def configure_twin(self, trial_id: str, config: dict[str, Any]) -> None:
+        """Gives a twin the configuration that its parent's result completes; its model and blocks are told from it."""
+        values = {
+            "config": storable(config),
+            "model": config["model"]["name"],
+            "initial_blocks": _initial_blocks(config),
+            "updated_at": datetime.now(UTC),
+        }
+        waiting = (Trial.id == trial_id, Trial.twin_of.is_not(None), Trial.attempt == 0)
+        with self._database.writing() as connection:
+            changed = connection.execute(update(Trial).where(*waiting).values(values)).rowcount
+        assert changed == 1, f"{trial_id} is no twin that still waits for its parent"
+
     def mark_trials(
         self, experiment_id: str, from_statuses: Collection[Status], to_status: Status, reason: str | None = None
     ) -> int:
@@ -307,6 +320,8 @@ def _trial_values(experiment_id: str, index: int, trial: NewTrial, now: datetime
         "sweep_point": storable(trial.config.get("sweep_point") or {}),
         "config": storable(trial.config),
         "initial_blocks": _initial_blocks(trial.config),
+        "twin_of": None if trial.twin_of is None else f"{experiment_id}-{trial.twin_of}",
+        "twin": trial.twin,
         "status": "queued",
         "attempt": 0,
         "created_at": now,
@@ -315,7 +330,12 @@ def _trial_values(experiment_id: str, index: int, trial: NewTrial, now: datetime
 
 
 def _initial_blocks(config: dict[str, Any]) -> int | None:
-    """The sum of the model's `blocks`, one number a stage; None for a model that has no such argument."""
+    """The sum of the model's `blocks`, one number a stage; None for a model that has no such argument.
+
+    Layer-wise training has its first network when it has trained the first block, whatever the model's depth.
+    """
+    if config.get("procedure") == "layerwise":
+        return 1
     model = config.get("model")
     blocks = model.get("blocks") if isinstance(model, dict) else None
     if isinstance(blocks, list | tuple) and all(isinstance(number, int) for number in blocks):

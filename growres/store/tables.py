@@ -97,10 +97,6 @@ class Trial(Base):
     config: Mapped[dict[str, Any]]
     initial_blocks: Mapped[int | None]
     """Residual blocks before any growth, where the configuration says so."""
-    twin_of: Mapped[str | None] = mapped_column(ForeignKey("trial.id"))
-    """The growth trial whose final architecture this one trains from scratch."""
-    twin: Mapped[str | None]
-    """What the two have in common: same_epochs or same_flops."""
     status: Mapped[str]
     reason: Mapped[str | None]
     """Why it has this status."""
@@ -120,6 +116,10 @@ class Trial(Base):
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     updated_at: Mapped[datetime]
+    twin_of: Mapped[str | None] = mapped_column(ForeignKey("trial.id"))
+    """The trial whose final network this one trains from scratch."""
+    twin: Mapped[str | None]
+    """What it has in common with that trial: same_epochs or same_flops."""
 
 
 class Attempt(Base):

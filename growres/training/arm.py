@@ -128,8 +128,7 @@ class ArmTraining:
         started = time.perf_counter()
         epoch = self.epochs_done + 1
         self._select(self.network, epoch)
-        flops_per_image = train_flops_per_image(self.network, self.architecture, self.context.image_shape)
-        train_flops = flops_per_image * (self.context.data.num_train + self._num_curvature_images)
+        train_flops = epoch_flops(self.context, self.network, self.architecture)
         training_started = time.perf_counter()
         try:
             training = self._train_epoch()
@@ -182,15 +181,9 @@ class ArmTraining:
             clip_grad_norm=context.config.clip_grad_norm,
         )
 
-    @property
-    def _num_curvature_images(self) -> int:
-        """Images whose gradients the optimiser looks at before each epoch: none, but for LeNet's."""
-        config = self.context.config.optimizer
-        return min(config.samples, self.context.data.num_train) if isinstance(config, SdlmConfig) else 0
-
     def _estimate_curvature(self, data_epoch: int) -> None:
         if isinstance(self._optimizer, StochasticDiagonalLM):
-            images = self.context.data.first_images(self.context.seed, data_epoch, self._num_curvature_images)
+            images = self.context.data.first_images(self.context.seed, data_epoch, _num_curvature_images(self.context))
             generator = torch.Generator().manual_seed(stream_seed("curvature", self.context.seed, data_epoch))
             self._optimizer.estimate_curvature(self.network, images, generator)
 
@@ -215,3 +208,15 @@ class ArmTraining:
         self.cost = Cost(**state["cost"])
         self.validation = None if state["validation"] is None else Measurement(**state["validation"])
         self.diverged = state["diverged"]
+
+
+def epoch_flops(context: TrainingContext, network: nn.Module, architecture: dict[str, Any]) -> int:
+    """Training FLOPs of one epoch with what learns in the network now, the optimiser's own images included."""
+    num_images = context.data.num_train + _num_curvature_images(context)
+    return num_images * train_flops_per_image(network, architecture, context.image_shape)
+
+
+def _num_curvature_images(context: TrainingContext) -> int:
+    """Images whose gradients the optimiser looks at before each epoch: none, but for LeNet's."""
+    config = context.config.optimizer
+    return min(config.samples, context.data.num_train) if isinstance(config, SdlmConfig) else 0

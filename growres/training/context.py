@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-import zoo
 from growres.config.experiment import TrainingConfig, TrialConfig
 from growres.data.batches import DeviceData
 from growres.data.images import ImageData
 from growres.seeding import seeded
 from growres.training.compilation import compile_blocks
+from growres.training.networks import build_network
 from growres.training.precision import Precision, choose_precision
 
 
@@ -51,16 +51,19 @@ class TrainingContext:
             image_shape=(images.channels, images.image_size, images.image_size),
         )
 
-    def build(self, architecture: dict[str, Any]) -> nn.Module:
-        """The zoo's network of this architecture with the weights of the trial's seed, ready on the device.
+    def build(self, architecture: dict[str, Any], *stream: str | int) -> nn.Module:
+        """The network of this architecture with the weights of the trial's seed, ready on the device.
 
+        Args:
+            architecture: as growres.training.networks.build_network takes it.
+            stream: what the weights are for, where they are to be others than those the network begins with.
         Raises:
             zoo.ModelError: if the zoo has no such network, or it does not fit the images.
         """
         channels, image_size, _ = self.image_shape
-        with seeded("network", self.seed):
-            network = zoo.create_model(
-                **architecture, num_classes=self.num_classes, in_channels=channels, image_size=image_size
+        with seeded("network", self.seed, *stream):
+            network = build_network(
+                architecture, num_classes=self.num_classes, in_channels=channels, image_size=image_size
             )
         return self.place(network)
 

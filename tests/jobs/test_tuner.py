@@ -42,6 +42,30 @@ def test_ray_ends_in_the_rows_of_the_inline_driver_though_workers_are_reused(wri
     assert len(workers) < 6, "six trials share at most a worker for each CPU"
 
 
+def test_twins_follow_their_parents_as_with_the_inline_driver(write_spec: SpecWriter) -> None:
+    growth = {"seed_epochs": 1, "epochs_per_step": 1, "stop": {"max_epochs": 3}}
+    failing = {
+        **DIVERGING,
+        "procedure": "layerwise",
+        "model": {"name": "resnet8"},
+        "layerwise": {"epochs_per_layer": 1},
+    }
+    twins = {"twins": ["same_epochs", "same_flops"]}
+    path = write_spec({"grown": {**GROWN, "growth": growth, **twins}, "failing": {**failing, **twins}})
+    inline = science(submit(path, backend="inline").experiment_id)
+    outcome = submit(path, backend="local")
+    assert (outcome.num_succeeded, outcome.num_failed) == (3, 1)
+    with Store.open() as store:
+        trials = store.trials(outcome.experiment_id)
+    assert [trial.status for trial in trials[4:]] == ["stopped", "stopped"]
+    without_reason = [{key: value for key, value in rows[0].items() if key != "reason"} for rows in inline.values()]
+    found = [
+        {key: value for key, value in rows[0].items() if key != "reason"}
+        for rows in science(outcome.experiment_id).values()
+    ]
+    assert found == without_reason, "the reason of a stopped twin names its parent"
+
+
 def test_a_killed_worker_costs_its_trial_nothing_but_time(write_spec: SpecWriter) -> None:
     path = write_spec({"grown": GROWN, "fixed": FIXED})
     undisturbed = science(submit(path, backend="inline").experiment_id)
