@@ -6,6 +6,7 @@ Every one is a GrowresError; the command line prints its message without a trace
     |-- ConfigError                   2   an experiment file or a command line that cannot be used
     |-- DataError                     2   a data set that cannot be read or split as configured
     |-- GrowthError                   2   a growth step that the network does not allow
+    |-- AnalysisError                 2   numbers that an analysis cannot be made of
     |-- NotFoundError                 2   no such experiment, trial, preset or source
     |-- QueryError                    2   a query that is refused or fails
     |-- BusyError                     2   another process is running the experiment
@@ -49,6 +50,12 @@ class DataError(GrowresError):
 
 class GrowthError(GrowresError):
     """A growth step that the network does not allow."""
+
+    exit_code = 2
+
+
+class AnalysisError(GrowresError):
+    """Numbers that an analysis cannot be made of."""
 
     exit_code = 2
 
