@@ -29,6 +29,7 @@ from growres.events import (
     ProcedureEvent,
     TrialFinished,
 )
+from growres.growth.boostresnet import BoostResNet
 from growres.growth.procedure import Growth
 from growres.training.checkpoint import load_checkpoint, save_checkpoint
 from growres.training.context import TrainingContext
@@ -101,7 +102,13 @@ def run_attempt(task: TrialTask) -> Iterator[Event]:
 
 def make_procedure(config: TrialConfig, context: TrainingContext) -> Procedure:
     """The procedure that the trial's configuration names, at its beginning."""
-    return Growth(config, context) if config.procedure == "growth" else EndToEnd(config, context)
+    match config.procedure:
+        case "end_to_end":
+            return EndToEnd(config, context)
+        case "growth":
+            return Growth(config, context)
+        case "boostresnet":
+            return BoostResNet(config, context)
 
 
 def choose_device(resources: ResourcesConfig) -> torch.device:

@@ -252,7 +252,8 @@ class TrainingConfig(Frozen):
     """How a network is trained; the file's top level gives defaults, a variant may override any key."""
 
     epochs: PositiveInt | None = None
-    """Required by the procedure end_to_end; growth has `seed_epochs` and `epochs_per_step` instead."""
+    """Required by the procedure end_to_end; growth has `seed_epochs` and `epochs_per_step` instead, boostresnet
+    `epochs_per_block`."""
     batch_size: PositiveInt = 128
     optimizer: OptimizerConfig
     schedule: ScheduleConfig = ConstantSchedule(name="constant")
@@ -358,6 +359,20 @@ class GrowthConfig(Frozen):
     stop: StopConfig
 
 
+class BoostResNetConfig(Frozen):
+    """Boosting over features (Huang et al., arXiv:1706.04964): block after block learns under a head of its own, and is
+    frozen. The model's `blocks` are the most that are trained."""
+
+    epochs_per_block: PositiveInt
+    """Epochs of each block with its head; the first block learns together with the stem."""
+    min_gamma: Annotated[float, Field(ge=0.0, lt=1.0)] | None = 0.0
+    """What gamma must exceed for a block to be kept; the first block that fails is dropped, and training ends. After a
+    block that hardly errs any more none passes, so that weak learners have to be weak: give each few epochs, or write
+    null, which keeps every block whatever its gamma."""
+    refine_epochs: NonNegativeInt = 0
+    """Then train all that was kept together, by the cross-entropy, for so many epochs."""
+
+
 # ---------------------------------------------------------------------------------------------------- experiment
 
 
@@ -390,7 +405,7 @@ class AshaConfig(Frozen):
     reduction_factor: Annotated[float, Field(gt=1.0)] = 4
 
 
-Procedure = Literal["end_to_end", "growth"]
+Procedure = Literal["end_to_end", "growth", "boostresnet"]
 
 
 class TrialConfig(Frozen):
@@ -407,6 +422,7 @@ class TrialConfig(Frozen):
     """The zoo's recipe that `training` was laid over, if one was."""
     training: TrainingConfig
     growth: GrowthConfig | None = None
+    boostresnet: BoostResNetConfig | None = None
     resources: ResourcesConfig = ResourcesConfig()
 
 

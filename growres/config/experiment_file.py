@@ -64,7 +64,8 @@ class VariantEntry(Frozen):
     """A procedure, a model and their settings: one trial for each point of its sweep and each seed."""
 
     procedure: Procedure
-    """end_to_end: train the whole network; growth: the Simons procedure, block by block."""
+    """end_to_end: train the whole network; growth: the Simons procedure, block by block; boostresnet: boosting, one
+    block after the other, those before it frozen."""
     model: dict[str, Any]
     recipe: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] | None = None
     """How the model's authors trained it, laid over the file's `training`: paper, or short where theirs ran for days;
@@ -72,7 +73,9 @@ class VariantEntry(Frozen):
     training: dict[str, Any] = {}
     """Laid over the file's `training` and the recipe."""
     growth: dict[str, Any] | None = None
-    """Required by the procedure growth; refused by end_to_end."""
+    """Required by the procedure growth; refused by the others."""
+    boostresnet: dict[str, Any] | None = None
+    """Required by the procedure boostresnet; refused by the others."""
     sweep: dict[str, dict[str, Any]] = {}
     """Keys of this variant, such as training.optimizer.lr, each with the values to try."""
     samples: PositiveInt = 1

@@ -174,5 +174,6 @@ def _trials(file: ExperimentFile, points: Sequence[_Point]) -> Iterator[TrialCon
                 recipe=sections.recipe,
                 training=sections.training,
                 growth=sections.growth,
+                boostresnet=sections.boostresnet,
                 resources=file.resources,
             )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import zoo
 from growres.config.experiment import (
+    BoostResNetConfig,
     DatasetConfig,
     GrowthConfig,
     ModelConfig,
@@ -51,6 +52,8 @@ class VariantPoint:
     growth: GrowthConfig | None
     has_growth: bool
     """The section is there, readable or not."""
+    boostresnet: BoostResNetConfig | None = None
+    has_boostresnet: bool = False
 
 
 def variant_violations(point: VariantPoint) -> Iterator[Violation]:
@@ -95,11 +98,12 @@ def _source_and_its_keys(dataset: DatasetConfig) -> Iterator[Violation]:
 def _procedure_has_its_keys(point: VariantPoint) -> Iterator[Violation]:
     if point.procedure == "end_to_end" and point.training is not None and point.training.epochs is None:
         yield Violation((("training", "epochs"),), "the procedure end_to_end needs the key 'epochs' here")
-    if point.procedure == "end_to_end" and point.has_growth:
-        wrong = "the procedure end_to_end takes no growth; remove it, or write procedure: growth"
-        yield Violation((("growth",),), wrong)
-    if point.procedure == "growth" and not point.has_growth:
-        yield Violation((("growth",),), "missing key 'growth': the procedure growth needs it")
+    for section, is_there in (("growth", point.has_growth), ("boostresnet", point.has_boostresnet)):
+        if point.procedure not in (None, section) and is_there:
+            wrong = f"the procedure {point.procedure} takes no {section}; remove it, or write procedure: {section}"
+            yield Violation(((section,),), wrong)
+        if point.procedure == section and not is_there:
+            yield Violation(((section,),), f"missing key {section!r}: the procedure {section} needs it")
 
 
 def _growth_can_end(point: VariantPoint) -> Iterator[Violation]:
@@ -121,7 +125,7 @@ def _seed_epochs_are_in_the_budget(point: VariantPoint) -> Iterator[Violation]:
 
 def _model_can_grow(point: VariantPoint) -> Iterator[Violation]:
     entry = _entry(point.model)
-    if point.procedure == "growth" and point.model and entry and not entry.grows:
+    if point.procedure in ("growth", "boostresnet") and point.model and entry and not entry.grows:
         growing = [name for name in zoo.list_models() if zoo.describe(name).grows]
         yield Violation(
             (("model", "name"), ("procedure",)),
@@ -209,6 +213,10 @@ def _epochs_of_a_schedule(point: VariantPoint) -> Iterator[tuple[tuple[str, str]
     if point.growth is not None and point.procedure == "growth":
         yield ("growth", "seed_epochs"), point.growth.seed_epochs
         yield ("growth", "epochs_per_step"), point.growth.epochs_per_step
+    elif point.boostresnet is not None and point.procedure == "boostresnet":
+        yield ("boostresnet", "epochs_per_block"), point.boostresnet.epochs_per_block
+        if point.boostresnet.refine_epochs:
+            yield ("boostresnet", "refine_epochs"), point.boostresnet.refine_epochs
     elif point.training is not None and point.training.epochs is not None and point.procedure == "end_to_end":
         yield ("training", "epochs"), point.training.epochs
 

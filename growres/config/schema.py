@@ -9,21 +9,39 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import zoo
-from growres.config.experiment import LONGEST_NAME, NAME_PATTERN, GrowthConfig, ModelConfig, TrainingConfig
+from growres.config.experiment import (
+    LONGEST_NAME,
+    NAME_PATTERN,
+    BoostResNetConfig,
+    GrowthConfig,
+    ModelConfig,
+    TrainingConfig,
+)
 from growres.config.experiment_file import ExperimentFile, VariantEntry
 from growres.config.sweeps import KINDS, SETTABLE_KEYS
 
 Schema = dict[str, Any]
+
+_SECTIONS: dict[str, type[BaseModel]] = {"growth": GrowthConfig, "boostresnet": BoostResNetConfig}
+"""The procedures that have a section of their name, which the others refuse."""
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def experiment_schema() -> Schema:
     """The file's schema, draft 2020-12; the descriptions are the docstrings of the models."""
-    models = [ExperimentFile, VariantEntry, TrainingConfig, GrowthConfig, ModelConfig, *KINDS.values()]
+    models: list[type[BaseModel]] = [
+        ExperimentFile,
+        VariantEntry,
+        TrainingConfig,
+        *_SECTIONS.values(),
+        ModelConfig,
+        *KINDS.values(),
+    ]
     _, generated = models_json_schema([(model, "validation") for model in models], ref_template="#/$defs/{model}")
     definitions: dict[str, Schema] = generated["$defs"]
     for definition in list(definitions.values()):
@@ -50,13 +68,17 @@ def _variant(schema: Schema) -> Schema:
     for key, definition in (("model", "ModelConfig"), ("training", "Training"), ("sweep", "Sweep")):
         description = {"description": keys[key]["description"]} if "description" in keys[key] else {}
         keys[key] = {"$ref": f"#/$defs/{definition}", **description}
-    keys["growth"]["anyOf"] = [{"$ref": "#/$defs/GrowthConfig"}, {"type": "null"}]
-    grows = {"properties": {"procedure": {"const": "growth"}}}
-    return schema | {
-        "if": grows,
-        "then": {"required": ["growth"]},
-        "else": {"properties": {"growth": {"type": "null"}}},
-    }
+    rules = []
+    for section, model in _SECTIONS.items():
+        keys[section]["anyOf"] = [{"$ref": f"#/$defs/{model.__name__}"}, {"type": "null"}]
+        rules.append(
+            {
+                "if": {"properties": {"procedure": {"const": section}}},
+                "then": {"required": [section]},
+                "else": {"properties": {section: {"type": "null"}}},
+            }
+        )
+    return schema | {"allOf": rules}
 
 
 def _sweep() -> Schema:

@@ -14,6 +14,7 @@ from growres.config.checking import Checked, check
 from growres.config.experiment import (
     LONGEST_NAME,
     NAME_PATTERN,
+    BoostResNetConfig,
     GrowthConfig,
     ModelConfig,
     Name,
@@ -135,11 +136,11 @@ class VariantCheck:
         return self._complete[key]
 
     def _point(self, node: Node) -> VariantPoint:
-        growth_node = node.get("growth")
-        has_growth = growth_node is not None and growth_node.value is not None
+        growth_node, boostresnet_node = _written(node.get("growth")), _written(node.get("boostresnet"))
         model = self._section(ModelConfig, node.get("model"))
         training = self._section(TrainingConfig, node.get("training"))
-        growth = self._section(GrowthConfig, growth_node if has_growth else None)
+        growth = self._section(GrowthConfig, growth_node)
+        boostresnet = self._section(BoostResNetConfig, boostresnet_node)
         recipe = _text(node.get("recipe"))
         if isinstance(node.value, dict) and node.get("training") is None and recipe is None:
             self._problems.at_key(node, "missing key 'training', here or at the top level of the file")
@@ -149,9 +150,11 @@ class VariantCheck:
             recipe=recipe,
             training=training.model,
             growth=growth.model,
-            has_growth=has_growth,
+            has_growth=growth_node is not None,
+            boostresnet=boostresnet.model,
+            has_boostresnet=boostresnet_node is not None,
         )
-        reported = Reported.of(model=model, training=training, growth=growth)
+        reported = Reported.of(model=model, training=training, growth=growth, boostresnet=boostresnet)
         for violation in variant_violations(point):
             report(violation, node, reported, self._problems)
         return point
@@ -162,6 +165,11 @@ class VariantCheck:
         if node not in self._checked:
             self._checked[node] = check(model, node, self._problems)
         return self._checked[node]
+
+
+def _written(node: Node | None) -> Node | None:
+    """The section, unless its value is null, which is as good as none."""
+    return node if node is not None and node.value is not None else None
 
 
 def _text(node: Node | None) -> str | None:

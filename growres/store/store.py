@@ -313,7 +313,12 @@ def _trial_values(experiment_id: str, index: int, trial: NewTrial, now: datetime
 
 
 def _initial_blocks(config: dict[str, Any]) -> int | None:
-    """The sum of the model's `blocks`, one number a stage; None for a model that has no such argument."""
+    """The sum of the model's `blocks`, one number a stage; None for a model that has no such argument.
+
+    BoostResNet has its first network when it has trained the first block, whatever the model's depth.
+    """
+    if config.get("procedure") == "boostresnet":
+        return 1
     model = config.get("model")
     blocks = model.get("blocks") if isinstance(model, dict) else None
     if isinstance(blocks, list | tuple) and all(isinstance(number, int) for number in blocks):

@@ -51,14 +51,16 @@ class TrainingContext:
             image_shape=(images.channels, images.image_size, images.image_size),
         )
 
-    def build(self, architecture: dict[str, Any]) -> nn.Module:
+    def build(self, architecture: dict[str, Any], *stream: str | int) -> nn.Module:
         """The zoo's network of this architecture with the weights of the trial's seed, ready on the device.
 
+        Args:
+            stream: what the weights are for, where they are to be others than those the network begins with.
         Raises:
             zoo.ModelError: if the zoo has no such network, or it does not fit the images.
         """
         channels, image_size, _ = self.image_shape
-        with seeded("network", self.seed):
+        with seeded("network", self.seed, *stream):
             network = zoo.create_model(
                 **architecture, num_classes=self.num_classes, in_channels=channels, image_size=image_size
             )
