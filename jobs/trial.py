@@ -29,6 +29,7 @@ from growres.events import (
     ProcedureEvent,
     TrialFinished,
 )
+from growres.growth.boostresnet import BoostResNet
 from growres.growth.layerwise import Layerwise
 from growres.growth.procedure import Growth
 from growres.training.checkpoint import load_checkpoint, save_checkpoint
@@ -109,6 +110,8 @@ def make_procedure(config: TrialConfig, context: TrainingContext) -> Procedure:
             return Growth(config, context)
         case "layerwise":
             return Layerwise(config, context)
+        case "boostresnet":
+            return BoostResNet(config, context)
 
 
 def choose_device(resources: ResourcesConfig) -> torch.device:

@@ -20,7 +20,7 @@ class TrialPlan:
     procedure: Procedure
     model: str
     epochs_min: int
-    """Of a growth: its seed epochs, as when the target error is met at once."""
+    """Of a growth: its seed epochs, as when the target error is met at once; of boostresnet: its first block's."""
     epochs_max: int | None
     """Of a growth: every arm of the longest run of verdicts that its stop rules allow."""
     images_min: int | None
@@ -86,6 +86,11 @@ def _epochs(trial: TrialConfig, experiment: Experiment) -> tuple[int, int | None
         layers = residual_blocks(trial.model)
         assert layers is not None, "loading requires a model that has residual stages"
         return (epochs := sum(layers) * trial.layerwise.epochs_per_layer), epochs
+    if trial.boostresnet is not None:
+        blocks = initial_blocks(trial.model)
+        assert blocks is not None, "loading requires a model that has residual blocks"
+        each, refine = trial.boostresnet.epochs_per_block, trial.boostresnet.refine_epochs
+        return each + refine, sum(blocks) * each + refine
     if trial.growth is None:
         assert trial.training.epochs is not None, "loading requires training.epochs of end_to_end"
         return trial.training.epochs, trial.training.epochs

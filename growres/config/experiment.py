@@ -253,7 +253,7 @@ class TrainingConfig(Frozen):
 
     epochs: PositiveInt | None = None
     """Required by the procedure end_to_end; growth has `seed_epochs` and `epochs_per_step` instead, layerwise
-    `epochs_per_layer`."""
+    `epochs_per_layer`, boostresnet `epochs_per_block`."""
     batch_size: PositiveInt = 128
     optimizer: OptimizerConfig
     schedule: ScheduleConfig = ConstantSchedule(name="constant")
@@ -372,6 +372,20 @@ Twin = Literal["same_epochs", "same_flops"]
 """What a twin has in common with the trial whose final network it trains from scratch."""
 
 
+class BoostResNetConfig(Frozen):
+    """Boosting over features (Huang et al., arXiv:1706.04964): block after block learns under a head of its own, and is
+    frozen. The model's `blocks` are the most that are trained."""
+
+    epochs_per_block: PositiveInt
+    """Epochs of each block with its head; the first block learns together with the stem."""
+    min_gamma: Annotated[float, Field(ge=0.0, lt=1.0)] | None = 0.0
+    """What gamma must exceed for a block to be kept; the first block that fails is dropped, and training ends. After a
+    block that hardly errs any more none passes, so that weak learners have to be weak: give each few epochs, or write
+    null, which keeps every block whatever its gamma."""
+    refine_epochs: NonNegativeInt = 0
+    """Then train all that was kept together, by the cross-entropy, for so many epochs."""
+
+
 # ---------------------------------------------------------------------------------------------------- experiment
 
 
@@ -404,7 +418,7 @@ class AshaConfig(Frozen):
     reduction_factor: Annotated[float, Field(gt=1.0)] = 4
 
 
-Procedure = Literal["end_to_end", "growth", "layerwise"]
+Procedure = Literal["end_to_end", "growth", "layerwise", "boostresnet"]
 
 
 class TrialConfig(Frozen):
@@ -422,6 +436,7 @@ class TrialConfig(Frozen):
     training: TrainingConfig
     growth: GrowthConfig | None = None
     layerwise: LayerwiseConfig | None = None
+    boostresnet: BoostResNetConfig | None = None
     twin_of: PositiveInt | None = None
     """The number of the trial, from 1 in the order of the experiment's, whose final network this one trains from
     scratch. Until that one has succeeded, `model` is what it began with, and there are no `training.epochs`."""

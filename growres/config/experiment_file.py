@@ -66,7 +66,7 @@ class VariantEntry(Frozen):
 
     procedure: Procedure
     """end_to_end: train the whole network; growth: the Simons procedure, block by block; layerwise: one block after the
-    other, those before it frozen."""
+    other, those before it frozen; boostresnet: the same by boosting."""
     model: dict[str, Any]
     recipe: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] | None = None
     """How the model's authors trained it, laid over the file's `training`: paper, or short where theirs ran for days;
@@ -77,6 +77,8 @@ class VariantEntry(Frozen):
     """Required by the procedure growth; refused by the others."""
     layerwise: dict[str, Any] | None = None
     """Required by the procedure layerwise; refused by the others."""
+    boostresnet: dict[str, Any] | None = None
+    """Required by the procedure boostresnet; refused by the others."""
     twins: tuple[Twin, ...] = ()
     """When a trial of this variant has succeeded, also train its final network from scratch, end to end. same_epochs:
     as many epochs as the trial has trained in all; same_flops: as many whole epochs, one at least, as come nearest to

@@ -183,6 +183,7 @@ def _trials(file: ExperimentFile, points: Sequence[_Point]) -> Iterator[TrialCon
                 training=sections.training,
                 growth=sections.growth,
                 layerwise=sections.layerwise,
+                boostresnet=sections.boostresnet,
                 resources=file.resources,
             )
 
@@ -208,6 +209,7 @@ def _twin(parent: TrialConfig, number: int, twin: Twin) -> TrialConfig:
             "training": training,
             "growth": None,
             "layerwise": None,
+            "boostresnet": None,
             "twin_of": number,
             "twin": twin,
         }

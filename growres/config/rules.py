@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import zoo
 from growres.config.experiment import (
+    BoostResNetConfig,
     DatasetConfig,
     GrowthConfig,
     LayerwiseConfig,
@@ -56,6 +57,8 @@ class VariantPoint:
     layerwise: LayerwiseConfig | None = None
     has_layerwise: bool = False
     twins: tuple[Twin, ...] = ()
+    boostresnet: BoostResNetConfig | None = None
+    has_boostresnet: bool = False
 
 
 def variant_violations(point: VariantPoint) -> Iterator[Violation]:
@@ -100,7 +103,12 @@ def _source_and_its_keys(dataset: DatasetConfig) -> Iterator[Violation]:
 def _procedure_has_its_keys(point: VariantPoint) -> Iterator[Violation]:
     if point.procedure == "end_to_end" and point.training is not None and point.training.epochs is None:
         yield Violation((("training", "epochs"),), "the procedure end_to_end needs the key 'epochs' here")
-    for section, is_there in (("growth", point.has_growth), ("layerwise", point.has_layerwise)):
+    sections = (
+        ("growth", point.has_growth),
+        ("layerwise", point.has_layerwise),
+        ("boostresnet", point.has_boostresnet),
+    )
+    for section, is_there in sections:
         if point.procedure not in (None, section) and is_there:
             wrong = f"the procedure {point.procedure} takes no {section}; remove it, or write procedure: {section}"
             yield Violation(((section,),), wrong)
@@ -136,7 +144,7 @@ def _seed_epochs_are_in_the_budget(point: VariantPoint) -> Iterator[Violation]:
 
 def _model_can_grow(point: VariantPoint) -> Iterator[Violation]:
     entry = _entry(point.model)
-    if point.procedure == "growth" and point.model and entry and not entry.grows:
+    if point.procedure in ("growth", "boostresnet") and point.model and entry and not entry.grows:
         growing = [name for name in zoo.list_models() if zoo.describe(name).grows]
         yield Violation(
             (("model", "name"), ("procedure",)),
@@ -235,6 +243,10 @@ def _epochs_of_a_schedule(point: VariantPoint) -> Iterator[tuple[tuple[str, str]
         yield ("growth", "epochs_per_step"), point.growth.epochs_per_step
     elif point.layerwise is not None and point.procedure == "layerwise":
         yield ("layerwise", "epochs_per_layer"), point.layerwise.epochs_per_layer
+    elif point.boostresnet is not None and point.procedure == "boostresnet":
+        yield ("boostresnet", "epochs_per_block"), point.boostresnet.epochs_per_block
+        if point.boostresnet.refine_epochs:
+            yield ("boostresnet", "refine_epochs"), point.boostresnet.refine_epochs
     elif point.training is not None and point.training.epochs is not None and point.procedure == "end_to_end":
         yield ("training", "epochs"), point.training.epochs
 

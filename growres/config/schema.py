@@ -16,6 +16,7 @@ import zoo
 from growres.config.experiment import (
     LONGEST_NAME,
     NAME_PATTERN,
+    BoostResNetConfig,
     GrowthConfig,
     LayerwiseConfig,
     ModelConfig,
@@ -26,7 +27,11 @@ from growres.config.sweeps import KINDS, SETTABLE_KEYS
 
 Schema = dict[str, Any]
 
-_SECTIONS: dict[str, type[BaseModel]] = {"growth": GrowthConfig, "layerwise": LayerwiseConfig}
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "growth": GrowthConfig,
+    "layerwise": LayerwiseConfig,
+    "boostresnet": BoostResNetConfig,
+}
 """The procedures that have a section of their name, which the others refuse."""
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

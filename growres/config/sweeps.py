@@ -14,16 +14,24 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import AfterValidator, Field, PositiveFloat
 
 from growres.config.checking import check
-from growres.config.experiment import Frozen, GrowthConfig, LayerwiseConfig, ModelConfig, TrainingConfig
+from growres.config.experiment import (
+    BoostResNetConfig,
+    Frozen,
+    GrowthConfig,
+    LayerwiseConfig,
+    ModelConfig,
+    TrainingConfig,
+)
 from growres.config.problems import Problems, did_you_mean, listed
 from growres.config.shape import key_paths
 from growres.config.tree import Node, plain, with_value
 
 SETTABLE_KEYS: tuple[str, ...] = (
-    *("recipe", "training", "growth", "layerwise", "model"),
+    *("recipe", "training", "growth", "layerwise", "boostresnet", "model"),
     *key_paths(TrainingConfig, "training"),
     *key_paths(GrowthConfig, "growth"),
     *key_paths(LayerwiseConfig, "layerwise"),
+    *key_paths(BoostResNetConfig, "boostresnet"),
     *key_paths(ModelConfig, "model"),
 )
 """The keys that can be swept, beside any argument of the model: `model.<argument>`."""

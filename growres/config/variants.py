@@ -14,6 +14,7 @@ from growres.config.checking import Checked, check
 from growres.config.experiment import (
     LONGEST_NAME,
     NAME_PATTERN,
+    BoostResNetConfig,
     GrowthConfig,
     LayerwiseConfig,
     ModelConfig,
@@ -140,10 +141,12 @@ class VariantCheck:
 
     def _point(self, node: Node, twins: tuple[Twin, ...]) -> VariantPoint:
         growth_node, layerwise_node = _written(node.get("growth")), _written(node.get("layerwise"))
+        boostresnet_node = _written(node.get("boostresnet"))
         model = self._section(ModelConfig, node.get("model"))
         training = self._section(TrainingConfig, node.get("training"))
         growth = self._section(GrowthConfig, growth_node)
         layerwise = self._section(LayerwiseConfig, layerwise_node)
+        boostresnet = self._section(BoostResNetConfig, boostresnet_node)
         recipe = _text(node.get("recipe"))
         if isinstance(node.value, dict) and node.get("training") is None and recipe is None:
             self._problems.at_key(node, "missing key 'training', here or at the top level of the file")
@@ -156,9 +159,13 @@ class VariantCheck:
             has_growth=growth_node is not None,
             layerwise=layerwise.model,
             has_layerwise=layerwise_node is not None,
+            boostresnet=boostresnet.model,
+            has_boostresnet=boostresnet_node is not None,
             twins=twins,
         )
-        reported = Reported.of(model=model, training=training, growth=growth, layerwise=layerwise)
+        reported = Reported.of(
+            model=model, training=training, growth=growth, layerwise=layerwise, boostresnet=boostresnet
+        )
         for violation in variant_violations(point):
             report(violation, node, reported, self._problems)
         return point

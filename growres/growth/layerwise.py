@@ -23,7 +23,7 @@ from torch import nn
 
 from growres.config.experiment import TrialConfig
 from growres.events import GrowthStepDecided, ProcedureEvent
-from growres.growth.network import growing_network, largest_logit_change
+from growres.growth.network import first_blocks, growing_network, largest_logit_change
 from growres.training.arm import ArmTraining, Cost
 from growres.training.context import TrainingContext
 from growres.training.networks import AUXILIARY_DEPTH, LayerwiseNetwork
@@ -201,16 +201,6 @@ class Layerwise:
         self._before = None if state["before"] is None else _Before(**state["before"])
         self._first_cost = Cost(**state["first_cost"])
         self._history = [GrowthStepDecided(**step) for step in state["history"]]
-
-
-def first_blocks(blocks: list[int], number: int) -> list[int]:
-    """How the first so many of a network's blocks lie in its stages: of [2, 2, 2] the first three are [2, 1]."""
-    cut: list[int] = []
-    for in_stage in blocks:
-        left = number - sum(cut)
-        if left > 0:
-            cut.append(min(in_stage, left))
-    return cut
 
 
 def _copy_trunk(trained: LayerwiseNetwork, network: LayerwiseNetwork) -> None:

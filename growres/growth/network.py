@@ -59,6 +59,16 @@ def blocks_of(network: ResNet, stage: int) -> nn.Sequential:
     return cast(nn.Sequential, network.stages[stage])
 
 
+def first_blocks(blocks: list[int], number: int) -> list[int]:
+    """How the first so many of a network's blocks lie in its stages: of [2, 2, 2] the first three are [2, 1]."""
+    cut: list[int] = []
+    for in_stage in blocks:
+        left = number - sum(cut)
+        if left > 0:
+            cut.append(min(in_stage, left))
+    return cut
+
+
 @torch.inference_mode()
 def largest_logit_change(before: nn.Module, after: nn.Module, images_NCHW: Tensor) -> float:
     """Largest absolute difference of the two networks' logits on these images, in evaluation mode and full precision.

@@ -332,9 +332,10 @@ def _trial_values(experiment_id: str, index: int, trial: NewTrial, now: datetime
 def _initial_blocks(config: dict[str, Any]) -> int | None:
     """The sum of the model's `blocks`, one number a stage; None for a model that has no such argument.
 
-    Layer-wise training has its first network when it has trained the first block, whatever the model's depth.
+    Layer-wise training and BoostResNet have their first network when they have trained the first block, whatever the
+    model's depth.
     """
-    if config.get("procedure") == "layerwise":
+    if config.get("procedure") in ("layerwise", "boostresnet"):
         return 1
     model = config.get("model")
     blocks = model.get("blocks") if isinstance(model, dict) else None

@@ -19,7 +19,7 @@ from growres.events import EpochFinished
 from growres.seeding import stream_seed
 from growres.training.context import TrainingContext
 from growres.training.flops import train_flops_per_image
-from growres.training.loop import HOW_TO_CALM_DOWN, Measurement, evaluate, train_epoch
+from growres.training.loop import HOW_TO_CALM_DOWN, Measurement, Objective, evaluate, train_epoch
 from growres.training.optimizers import load_state_by_name, make_optimizer, state_by_name
 from growres.training.schedules import Schedule
 from growres.training.sdlm import StochasticDiagonalLM
@@ -63,6 +63,7 @@ class ArmTraining:
         growth_step: 0 for a network before any growth.
         first_data_epoch: the epoch of the data's order that its first epoch uses; arms of one step share it.
         architecture: the name and arguments that rebuild the network with `context.build`.
+        lowers: what training lowers; None for the cross-entropy.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ArmTraining:
         arm: events.Arm = "network",
         first_data_epoch: int = 0,
         select: TrainSelection = train_everything,
+        lowers: Objective | None = None,
     ) -> None:
         self.context = context
         self.network = network
@@ -89,6 +91,7 @@ class ArmTraining:
         self.diverged: str | None = None
         self._first_data_epoch = first_data_epoch
         self._select = select
+        self._lowers = lowers
         self._optimizer = make_optimizer(network, context.config.optimizer)
         self._schedule = Schedule(
             config=context.config.schedule,
@@ -179,6 +182,7 @@ class ArmTraining:
             precision=context.precision,
             label_smoothing=context.config.label_smoothing,
             clip_grad_norm=context.config.clip_grad_norm,
+            lowers=self._lowers,
         )
 
     def _estimate_curvature(self, data_epoch: int) -> None:

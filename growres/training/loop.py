@@ -17,6 +17,9 @@ from zoo.auxiliary import WithAuxiliary
 # Dimension key: N batch, K classes.
 Batches = Iterable[tuple[Tensor, Tensor]]
 
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""What training lowers in place of the cross-entropy, of logits (N, K) in float32 and labels (N,)."""
+
 HOW_TO_CALM_DOWN = (
     "Lower training.optimizer.lr, lengthen training.schedule.warmup_epochs, or set training.clip_grad_norm."
 )
@@ -42,6 +45,7 @@ def train_epoch(
     precision: Precision,
     label_smoothing: float = 0.0,
     clip_grad_norm: float | None = None,
+    lowers: Objective | None = None,
 ) -> Measurement:
     """One pass over the batches, each a step of the optimiser.
 
@@ -50,6 +54,8 @@ def train_epoch(
     Args:
         lr_of_step: the learning rate of a step, counted over the whole run; this epoch begins at `first_step`.
         num_steps: at least the number of batches.
+        lowers: None for the cross-entropy, with the network's own auxiliary losses. The loss that is returned is the
+            cross-entropy in any case, so that it can be held against the validation loss.
     Returns:
         The losses and errors of the batches as they were trained on, before each update.
     Raises:
@@ -66,6 +72,8 @@ def train_epoch(
         with precision.autocast():
             output = network(images)
         logits_NK, loss, objective = losses_of(output, labels, label_smoothing=label_smoothing)
+        if lowers is not None:
+            objective = lowers(logits_NK.float(), labels)
         optimizer.zero_grad(set_to_none=True)
         objective.backward()  # type: ignore[no-untyped-call]
         if clip_grad_norm is not None:
@@ -127,3 +135,23 @@ def evaluate(network: nn.Module, batches: Batches, *, precision: Precision) -> M
     for module in training_modules:
         module.training = True
     return Measurement(loss=float(loss_sum) / num_images, error=int(num_wrong) / num_images, num_images=num_images)
+
+
+@torch.inference_mode()
+def probabilities(network: nn.Module, batches: Batches, *, precision: Precision) -> tuple[Tensor, Tensor]:
+    """The softmax of every image in evaluation mode, float32 (N, K), and the labels (N,), both on the CPU.
+
+    In the order of the batches; the network's modes are put back after.
+    """
+    training_modules = [module for module in network.modules() if module.training]
+    network.eval()
+    outputs: list[Tensor] = []
+    labels_seen: list[Tensor] = []
+    for images, labels in batches:
+        with precision.autocast():
+            logits_NK = network(images)
+        outputs.append(logits_NK.float().softmax(dim=1))
+        labels_seen.append(labels)
+    for module in training_modules:
+        module.training = True
+    return torch.cat(outputs).cpu(), torch.cat(labels_seen).cpu()

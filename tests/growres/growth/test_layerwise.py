@@ -10,7 +10,7 @@ from torch import nn
 import zoo
 from growres.errors import GrowthError
 from growres.events import EpochFinished, GrowthStepDecided, TrialFinished
-from growres.growth.layerwise import Layerwise, first_blocks, train_newest_layer
+from growres.growth.layerwise import Layerwise, train_newest_layer
 from growres.training.flops import train_flops_per_image
 from growres.training.networks import AuxiliaryHead, build_network
 from tests.replaying import science, through_a_file
@@ -195,8 +195,3 @@ def test_a_network_without_stages_is_refused(layerwise_trial, make_context) -> N
         Layerwise(trial, make_context(trial))
     with pytest.raises(zoo.ModelError, match="no residual stages"):
         build_network({"name": "lenet5", "auxiliary_depth": 1}, **FACTS)
-
-
-def test_first_blocks_fills_the_stages_in_order() -> None:
-    cuts = [first_blocks([2, 1, 2], number) for number in range(1, 6)]
-    assert cuts == [[1], [2], [2, 1], [2, 1, 1], [2, 1, 2]]

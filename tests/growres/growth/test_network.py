@@ -6,7 +6,7 @@ import torch
 import zoo
 from growres.errors import GrowthError
 from growres.growth.initialisers import Kaiming, ZeroBranch
-from growres.growth.network import append_block, growing_network, largest_logit_change
+from growres.growth.network import append_block, first_blocks, growing_network, largest_logit_change
 from zoo.resnet import ResNet
 
 KINDS = [(name, block) for name in ("resnet", "preact_resnet") for block in ("basic", "bottleneck")]
@@ -93,3 +93,10 @@ def test_an_absent_stage_is_refused_with_the_stages_that_there_are(network: ResN
 def test_a_network_without_stages_cannot_grow() -> None:
     with pytest.raises(GrowthError, match="Cannot grow a LeNet5"):
         growing_network(zoo.create_model("lenet5", num_classes=10, in_channels=1, image_size=32))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(1, [1]), (2, [2]), (3, [2, 1]), (5, [2, 3]), (6, [2, 3, 1]), (9, [2, 3, 1])]
+)
+def test_the_first_blocks_fill_the_stages_in_order(number: int, expected: list[int]) -> None:
+    assert first_blocks([2, 3, 1], number) == expected
