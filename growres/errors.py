@@ -9,6 +9,7 @@ Every one is a GrowresError; the command line prints its message without a trace
     |-- AnalysisError                 2   numbers that an analysis cannot be made of
     |-- NotFoundError                 2   no such experiment, trial, preset or source
     |-- QueryError                    2   a query that is refused or fails
+    |-- ExportError                   1   a trained network that cannot be written to a file
     |-- BusyError                     2   another process is running the experiment
     |-- TrainingError                 1   training cannot go on
     |   |-- NonFiniteLossError        1   the loss became NaN or infinite
@@ -70,6 +71,10 @@ class QueryError(GrowresError):
     """A read-only query that is refused or fails."""
 
     exit_code = 2
+
+
+class ExportError(GrowresError):
+    """A trained network that cannot be written to a file."""
 
 
 class BusyError(GrowresError):

@@ -18,6 +18,7 @@ import torch
 
 from growres import events
 from growres.config.experiment import ResourcesConfig, TrialConfig
+from growres.data.images import describe_images
 from growres.data.loading import load_images
 from growres.errors import CheckpointError, ConfigError
 from growres.events import (
@@ -32,11 +33,9 @@ from growres.events import (
 from growres.growth.boostresnet import BoostResNet
 from growres.growth.layerwise import Layerwise
 from growres.growth.procedure import Growth
-from growres.training.checkpoint import load_checkpoint, save_checkpoint
+from growres.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from growres.training.context import TrainingContext
 from growres.training.procedure import EndToEnd, Procedure
-
-CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +53,7 @@ class TrialTask:
     @property
     def checkpoint(self) -> Path:
         """Where the trial's checkpoint stands, across attempts."""
-        return Path(self.run_folder) / self.trial_id / CHECKPOINT
+        return checkpoint_path(Path(self.run_folder), self.trial_id)
 
 
 def run_attempt(task: TrialTask) -> Iterator[Event]:
@@ -94,7 +93,12 @@ def run_attempt(task: TrialTask) -> Iterator[Event]:
         past.append(event)
         save_checkpoint(
             task.checkpoint,
-            {"procedure": procedure.state_dict(), "events": [events.to_dict(event) for event in past]},
+            {
+                "procedure": procedure.state_dict(),
+                "events": [events.to_dict(event) for event in past],
+                "network": procedure.network_state(),  # not for resuming, but for using it: growres.trained
+                "images": describe_images(images),
+            },
         )
         yield event
         if isinstance(event, GrowthStepDecided | TrialFinished):
@@ -150,7 +154,7 @@ def _describe_checkpoint(task: TrialTask) -> ArtifactWritten:
     content = task.checkpoint.read_bytes()
     return ArtifactWritten(
         kind="checkpoint",
-        path=f"{task.trial_id}/{CHECKPOINT}",
+        path=task.checkpoint.relative_to(task.run_folder).as_posix(),
         sha256=hashlib.sha256(content).hexdigest(),
         num_bytes=len(content),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from growres.config.experiment import TrialConfig
 from growres.data.images import ImageData, ImageSplit
@@ -52,6 +54,41 @@ def images() -> ImageData:
         mean=(pixels.mean().item(),),
         std=(pixels.std().item(),),
     )
+
+
+@pytest.fixture(scope="session")
+def _trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GROWRES_HOME in which an experiment `tiny` on digits has succeeded: trial 1 grew, trial 2 is a LeNet-5."""
+    from jobs.submission import submit
+
+    spec = {
+        "name": "tiny",
+        "dataset": {"source": "digits", "limit": {"train": 300, "validation": 100, "test": 100}},
+        "training": {"batch_size": 50, "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}},
+        "variants": {
+            "grown": {
+                "procedure": "growth",
+                "model": {"name": "preact_resnet", "blocks": [1, 1], "widths": [4, 4]},
+                "growth": {"seed_epochs": 3, "epochs_per_step": 2, "stop": {"max_epochs": 9}},
+            },
+            "lenet5": {"procedure": "end_to_end", "model": {"name": "lenet5"}, "training": {"epochs": 1}},
+        },
+    }
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("GROWRES_HOME", str(folder / "home"))
+        environment.delenv("GROWRES_DATABASE_URL", raising=False)
+        assert submit(folder / "spec.yaml", backend="inline").num_succeeded == 2
+    return folder / "home"
+
+
+@pytest.fixture
+def trained(home: Path, _trained_home: Path) -> str:
+    """The id of that experiment, in a copy of its home that is this test's own."""
+    shutil.copytree(_trained_home, home, dirs_exist_ok=True)
+    (run,) = (home / "runs").iterdir()
+    return run.name
 
 
 TrialMaker = Callable[..., TrialConfig]

@@ -1,7 +1,7 @@
 """The `growres` command: its subcommands, what all of them share, and how an error becomes a message and an exit code.
 
-Exit codes: 0 done; 1 some trials failed; 2 usage or config error; 3 cluster or database unreachable; 4 schema
-mismatch; 130 interrupted. A traceback is a bug of ours.
+Exit codes: 0 done; 1 some trials, or some images, failed; 2 usage or config error; 3 cluster or database unreachable;
+4 schema mismatch; 130 interrupted. A traceback is a bug of ours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated, TextIO
 import typer
 
 from growres import __version__
-from growres.cli import data, database, doctor, experiments, power, specs, submission, zoo
+from growres.cli import data, database, doctor, experiments, power, specs, submission, trained, zoo
 from growres.errors import EXIT_INTERRUPTED, ConfigError, GrowresError, GrowresWarning
 
 EXIT_USAGE = 2
@@ -31,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
-_RUN, _READ, _LOOK = "Run", "Read", "Look around"
+_RUN, _READ, _USE, _LOOK = "Run", "Read", "Use", "Look around"
 app.command("submit", rich_help_panel=_RUN)(submission.submit)
 app.command("resume", rich_help_panel=_RUN)(submission.resume)
 app.command("validate", rich_help_panel=_RUN)(specs.validate)
@@ -42,6 +42,8 @@ app.command("results", rich_help_panel=_READ)(experiments.results)
 app.command("show", rich_help_panel=_READ)(experiments.show)
 app.command("query", rich_help_panel=_READ)(database.query)
 app.add_typer(database.app, name="db", rich_help_panel=_READ)
+app.command("predict", rich_help_panel=_USE)(trained.predict)
+app.command("export", rich_help_panel=_USE)(trained.export)
 app.add_typer(zoo.app, name="zoo", rich_help_panel=_LOOK)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
 app.command("power", rich_help_panel=_LOOK)(power.power)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from growres.cli import figures
+from growres.cli.lineage import print_lineage
 from growres.cli.tables import (
     Column,
     Format,
@@ -377,11 +378,17 @@ def _print_variants(rows: Sequence[dict[str, Any]], output: Format) -> None:
 
 def show(
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id: k3f9xa-3, digits-3 or latest-1.")],
+    lineage: Annotated[
+        bool, typer.Option("--lineage", help="Draw the tree of proposals instead, accepted and rejected.")
+    ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Show one trial: its result, its growth steps with their verdicts and figures, the final architecture."""
     with open_store() as store:
         found = store.find_trial(trial)
+        if lineage:
+            print_lineage(found, store.growth_curve(found.id), store.growth_steps(found.id), output)
+            return
         facts = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
         growth_steps = store.growth_steps(found.id)
         attempts = store.attempts(found.id)

@@ -22,7 +22,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from growres.errors import DataError
 
@@ -85,6 +85,21 @@ def decode(split: EncodedImages, pixels_NCHW: NDArray[np.uint8]) -> None:
 
     for _ in _over_chunks(split, lambda images: _each(images, decode_into_place)):
         pass
+
+
+def read_image(image: Path | Image.Image, channels: Channels, image_size: int) -> NDArray[np.uint8]:
+    """One image of no data set as uint8 (C, H, W), converted as those of a data set are; the image is left as it is.
+
+    Raises:
+        DataError: if it cannot be decoded, or has so many pixels that Pillow takes it for a decompression bomb.
+    """
+    try:
+        with _open(image) if isinstance(image, Path) else image.copy() as opened:
+            return to_pixels(opened, channels, image_size)
+    except Exception as error:  # whatever Pillow's plugins raise, as in _each
+        place = image if isinstance(image, Path) else "the image"
+        reason = "it is no image" if isinstance(error, UnidentifiedImageError) else _why(error)
+        raise DataError(f"Cannot decode {place}: {reason}. Give an image file that Pillow can open.") from error
 
 
 def to_pixels(image: Image.Image, channels: Channels, image_size: int) -> NDArray[np.uint8]:
@@ -153,7 +168,7 @@ class _Chunk:
         yield from zip(self.split.read(self.rows.start, self.rows.stop), self.rows, strict=True)
 
     def failed(self, row: int, encoded: Encoded, error: Exception) -> None:
-        self.failures.append((row, f"{self.split.where(row, encoded)} ({str(error) or type(error).__name__})"))
+        self.failures.append((row, f"{self.split.where(row, encoded)} ({_why(error)})"))
 
 
 def _look(chunk: _Chunk) -> _Seen:
@@ -185,6 +200,13 @@ def _open(encoded: Encoded) -> Image.Image:
     if isinstance(encoded, Image.Image):
         return encoded
     return Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded)
+
+
+def _why(error: Exception) -> str:
+    """The reason in the library's words, without the path where a message around it names that already."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
 
 
 def _over_chunks(split: EncodedImages, use: Callable[[_Chunk], _Result]) -> list[_Result]:

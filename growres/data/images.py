@@ -6,6 +6,7 @@ Dimension key: N images, C channels (1 or 3), H = W the image size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -51,3 +52,18 @@ class ImageData:
     @property
     def image_size(self) -> int:
         return int(self.train.images.shape[2])
+
+
+def describe_images(data: ImageData) -> dict[str, Any]:
+    """What a network that was trained on these images needs to know of them to be used on others: plain values.
+
+    Keys: name, class_names, channels, image_size, mean, std.
+    """
+    return {
+        "name": data.name,
+        "class_names": list(data.class_names),
+        "channels": data.channels,
+        "image_size": data.image_size,
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }

@@ -316,5 +316,4 @@ class BoostResNet:
 
     def network_state(self) -> dict[str, Any]:
         """The network that a person would use, as decided so far: its `architecture` and its `weights`."""
-        arm = self._refinement or self._current
-        return {"architecture": arm.architecture, "weights": arm.network.state_dict()}
+        return (self._refinement or self._current).network_state()

@@ -183,6 +183,10 @@ class Layerwise:
             select=train_newest_layer,
         )
 
+    def network_state(self) -> dict[str, Any]:
+        """The network that a person would use, with as many blocks as are trained: its architecture and weights."""
+        return self._layer.network_state()
+
     def state_dict(self) -> dict[str, Any]:
         """All that the rest depends on, at any event."""
         return {

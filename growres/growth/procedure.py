@@ -255,6 +255,10 @@ class Growth:
         self._current.load_state_dict(state["current"])
         self._step = None if state["step"] is None else self._load_step(state["step"])
 
+    def network_state(self) -> dict[str, Any]:
+        """The network as accepted so far; a candidate under trial is not it."""
+        return self._current.network_state()
+
     def _load_step(self, state: dict[str, Any]) -> GrowthStep:
         proposal = Proposal(stage=state["stage"], block=state["block"])
         select = make_selection(self._config, proposal)

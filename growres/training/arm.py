@@ -191,11 +191,14 @@ class ArmTraining:
             generator = torch.Generator().manual_seed(stream_seed("curvature", self.context.seed, data_epoch))
             self._optimizer.estimate_curvature(self.network, images, generator)
 
+    def network_state(self) -> dict[str, Any]:
+        """What rebuilds the network as it stands: its `architecture`, and its `weights` (parameters and buffers)."""
+        return {"architecture": self.architecture, "weights": self.network.state_dict()}
+
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of this arm, and whoever reads its result, depends on."""
         return {
-            "architecture": self.architecture,
-            "weights": self.network.state_dict(),
+            **self.network_state(),
             "optimizer": state_by_name(self._optimizer, self.network),
             "epochs_done": self.epochs_done,
             "cost": dataclasses.asdict(self.cost),

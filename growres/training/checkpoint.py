@@ -12,6 +12,13 @@ import torch
 
 from growres.errors import CheckpointError
 
+CHECKPOINT = "checkpoint.pt"
+
+
+def checkpoint_path(run_folder: Path, trial_id: str) -> Path:
+    """Where a trial's checkpoint stands, across its attempts, below the folder of its experiment's run."""
+    return run_folder / trial_id / CHECKPOINT
+
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """The state (tensors, numbers, strings, and lists and dicts of them) stands at the path, on the disk.

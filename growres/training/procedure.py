@@ -26,6 +26,13 @@ class Procedure(Protocol):
         """Goes back to the moment of `state_dict`; called before `run`."""
         ...
 
+    def network_state(self) -> dict[str, Any]:
+        """The network that a person would use, as decided so far: its `architecture` and its `weights`.
+
+        Valid whenever `state_dict` is. Tensors that both hold are the same: saved together, they are saved once.
+        """
+        ...
+
 
 class EndToEnd:
     """All weights trained together from the start, as every network of the zoo was by its authors."""
@@ -53,6 +60,10 @@ class EndToEnd:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to the moment of `state_dict`."""
         self._arm.load_state_dict(state["arm"])
+
+    def network_state(self) -> dict[str, Any]:
+        """The network after its last epoch."""
+        return self._arm.network_state()
 
 
 def finish(arm: ArmTraining, cost: Cost, *, reason: str) -> TrialFinished:

@@ -35,6 +35,18 @@ def growth_trial(make_trial):
     return lambda **sections: make_trial(procedure="growth", **sections)
 
 
+def test_the_network_that_a_person_would_use_is_never_a_candidate_under_trial(growth_trial, make_context) -> None:
+    trial = growth_trial()
+    growth = Growth(trial, make_context(trial))
+    for event in growth.run():
+        state = growth.network_state()
+        if isinstance(event, EpochFinished) and event.arm == "candidate":
+            assert state["architecture"] == growth.network.architecture
+            assert state["weights"].keys() == growth.network.state_dict().keys()
+        elif isinstance(event, TrialFinished):
+            assert state["architecture"] == event.architecture
+
+
 @pytest.mark.parametrize(("name", "block"), KINDS)
 def test_the_events_tell_the_simons_procedure(growth_trial, make_context, name: str, block: str) -> None:
     trial = growth_trial(model={"name": name, "blocks": [1, 1, 1], "widths": [3, 4, 5], "block": block})
