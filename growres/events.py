@@ -13,8 +13,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Arm = Literal["network", "candidate", "control"]
-"""What an epoch trained: the network itself (before any growth step), or an arm of a growth step."""
+Arm = Literal["network", "candidate", "control", "screen"]
+"""What an epoch trained: the network itself, before or after all growth steps, or an arm of a step; screen: a candidate
+whose new block alone is tried, to choose among the proposals of a round."""
 
 Verdict = Literal["accepted", "rejected", "undecided"]
 
@@ -81,7 +82,7 @@ class GrowthStepDecided:
     """Trained for this step, all arms together."""
     train_flops: int
     wall_s: float
-    max_logit_change: float
+    max_logit_change: float | None
     """Largest absolute difference that appending the block made to the logits of a fixed batch, before any training."""
 
 

@@ -33,8 +33,9 @@ from growres.events import (
 from growres.growth.boostresnet import BoostResNet
 from growres.growth.layerwise import Layerwise
 from growres.growth.procedure import Growth
-from growres.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from growres.training.checkpoint import checkpoint_path, load_checkpoint, outputs_folder, save_checkpoint
 from growres.training.context import TrainingContext
+from growres.training.outputs import ImageOutputs
 from growres.training.procedure import EndToEnd, Procedure
 
 
@@ -54,6 +55,21 @@ class TrialTask:
     def checkpoint(self) -> Path:
         """Where the trial's checkpoint stands, across attempts."""
         return checkpoint_path(Path(self.run_folder), self.trial_id)
+
+    @property
+    def outputs(self) -> Path:
+        """The folder of what its networks say of whole splits."""
+        return outputs_folder(Path(self.run_folder), self.trial_id)
+
+    def describe(self, path: Path) -> ArtifactWritten:
+        """One of the two kinds of files as an event."""
+        content = path.read_bytes()
+        return ArtifactWritten(
+            kind="checkpoint" if path == self.checkpoint else "outputs",
+            path=path.relative_to(self.run_folder).as_posix(),
+            sha256=hashlib.sha256(content).hexdigest(),
+            num_bytes=len(content),
+        )
 
 
 def run_attempt(task: TrialTask) -> Iterator[Event]:
@@ -86,11 +102,12 @@ def run_attempt(task: TrialTask) -> Iterator[Event]:
     if saved is not None:
         procedure.load_state_dict(saved["procedure"])
         yield from past
-        yield _describe_checkpoint(task)
+        yield from map(task.describe, _files_of(task))
     if past and isinstance(past[-1], TrialFinished):
         return
     for event in procedure.run():
         past.append(event)
+        written = [_save_outputs(task, name, outputs) for name, outputs in procedure.take_outputs().items()]
         save_checkpoint(
             task.checkpoint,
             {
@@ -101,8 +118,9 @@ def run_attempt(task: TrialTask) -> Iterator[Event]:
             },
         )
         yield event
+        yield from map(task.describe, written)
         if isinstance(event, GrowthStepDecided | TrialFinished):
-            yield _describe_checkpoint(task)
+            yield task.describe(task.checkpoint)
 
 
 def make_procedure(config: TrialConfig, context: TrainingContext) -> Procedure:
@@ -150,11 +168,12 @@ def _past_events(saved: dict[str, Any] | None) -> list[ProcedureEvent]:
     return [event for event in past if isinstance(event, ProcedureEvent)]
 
 
-def _describe_checkpoint(task: TrialTask) -> ArtifactWritten:
-    content = task.checkpoint.read_bytes()
-    return ArtifactWritten(
-        kind="checkpoint",
-        path=task.checkpoint.relative_to(task.run_folder).as_posix(),
-        sha256=hashlib.sha256(content).hexdigest(),
-        num_bytes=len(content),
-    )
+def _save_outputs(task: TrialTask, name: str, outputs: ImageOutputs) -> Path:
+    path = task.outputs / f"{name}.npz"
+    outputs.save(path)
+    return path
+
+
+def _files_of(task: TrialTask) -> list[Path]:
+    """What earlier attempts wrote; the store may not know of it."""
+    return [task.checkpoint, *sorted(task.outputs.glob("[!.]*.npz"))]

@@ -241,15 +241,30 @@ class Block(nn.Module):
     """y = f(F(x) + h(x)).
 
     `before_split` is the identity but for pre-activation blocks with a projection: those activate their input once, for
-    branch and shortcut alike (the second paper's appendix). `after` is f.
+    branch and shortcut alike (the second paper's appendix). `after` is f. With `skip_init` the branch is multiplied by
+    `gain`, a learned number that starts at zero (De and Smith 2020, arXiv:2002.10444, who leave out the norms, too).
     """
 
-    def __init__(self, before_split: nn.Module, branch: nn.Sequential, shortcut: Shortcut, after: nn.Module) -> None:
+    def __init__(
+        self,
+        before_split: nn.Module,
+        branch: nn.Sequential,
+        shortcut: Shortcut,
+        after: nn.Module,
+        *,
+        skip_init: bool = False,
+    ) -> None:
         super().__init__()
         self.before_split = before_split
         self.branch = branch
         self.shortcut = shortcut
         self.after = after
+        self.gain = nn.Parameter(torch.zeros(())) if skip_init else None
+
+    @property
+    def first_conv(self) -> nn.Conv2d:
+        """The convolution that begins the branch (after its norm, where one precedes)."""
+        return next(layer for layer in self.branch if isinstance(layer, nn.Conv2d))
 
     @property
     def last_conv(self) -> nn.Conv2d:
@@ -265,7 +280,10 @@ class Block(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         x_NCHW = self.before_split(x_NCHW)
-        return cast(Tensor, self.after(self.shortcut(x_NCHW, self.branch(x_NCHW))))
+        branch_NDHW = self.branch(x_NCHW)
+        if self.gain is not None:
+            branch_NDHW = self.gain * branch_NDHW
+        return cast(Tensor, self.after(self.shortcut(x_NCHW, branch_NDHW)))
 
 
 # -------------------------------------------------------------------------------------------------------- network
@@ -299,6 +317,7 @@ class BlockDesign:
     gate_bias: float = -6.0
     """The paper's best, for exclusive gating 8.70 %, for shortcut-only gating 6.91 % (ResNet-110, CIFAR-10)."""
     shortcut_dropout: float = 0.5
+    skip_init: bool = False
 
     def out_channels(self, width: int) -> int:
         """Channels that a block of this width puts out."""
@@ -314,6 +333,7 @@ class BlockDesign:
             branch=branch_of(convolutions, self.f, activated=projects or after_stem),
             shortcut=self._shortcut(in_channels, out_channels, stride),
             after=after_addition(self.f, out_channels),
+            skip_init=self.skip_init,
         )
 
     def _projects(self, in_channels: int, out_channels: int, stride: int) -> bool:
@@ -424,6 +444,11 @@ class ResNet(nn.Module):
         return sum(self.architecture["blocks"])
 
     @property
+    def total_stride(self) -> int:
+        """How many pixels of the image a pixel of the last map stands for, along each side."""
+        return int((1 if self.small_input else 4) * 2 ** (len(self.stages) - 1))
+
+    @property
     def feature_modules(self) -> dict[str, nn.Module]:
         """The modules whose outputs are the maps after each stage, in order."""
         return {"stem": self.stem, **{f"stage{number}": stage for number, stage in enumerate(self.stages)}}
@@ -449,6 +474,21 @@ class ResNet(nn.Module):
         if any(weight.dim() == 4 and not weight.is_contiguous() for weight in self.parameters()):
             made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return made
+
+    def add_stage(self, width: int) -> None:
+        """Makes the network one stage longer, by a fresh block that halves the map; the head is made anew.
+
+        Device, dtype, memory format, mode and randomness are as in `make_block`.
+        """
+        self.widths = (*self.widths, width)
+        self.stages.append(nn.Sequential())
+        block = self.make_block(len(self.stages) - 1, 0)
+        cast(nn.Sequential, self.stages[-1]).append(block)
+        out_channels = self.design.out_channels(width)
+        head = Head(activation_of(self.design.f, out_channels), out_channels, self.head.classifier.out_features)
+        initialise(head)
+        weight = self.head.classifier.weight
+        self.head = head.to(device=weight.device, dtype=weight.dtype).train(self.training)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, C, H, W)."""

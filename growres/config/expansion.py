@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from growres.config.experiment import Experiment, GrowthConfig, Procedure, TrialConfig, Twin
+from growres.config.experiment import (
+    AdamGammaConfig,
+    AlwaysConfig,
+    BestOfConfig,
+    Experiment,
+    GrowthConfig,
+    Procedure,
+    TestedBase,
+    TrialConfig,
+    Twin,
+)
 from growres.config.rules import initial_blocks, residual_blocks
 
 
@@ -96,33 +106,50 @@ def _epochs(trial: TrialConfig, experiment: Experiment) -> tuple[int, int | None
         return trial.training.epochs, trial.training.epochs
     blocks = initial_blocks(trial.model)
     assert blocks is not None, "loading requires a model that grows"
-    steps = most_growth_steps(trial.growth, sum(blocks))
-    seed_epochs = trial.growth.seed_epochs
-    return seed_epochs, None if steps is None else seed_epochs + steps * epochs_of_a_step(trial.growth)
+    rounds = most_rounds(trial.growth, blocks)
+    least = trial.growth.seed_epochs + trial.growth.tail_epochs
+    return least, None if rounds is None else least + rounds * epochs_of_a_round(trial.growth, len(blocks))
 
 
-def epochs_of_a_step(growth: GrowthConfig) -> int:
-    """Epochs of one growth step, all its arms together."""
-    return growth.epochs_per_step * (2 if growth.control else 1)
+def epochs_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
+    """Epochs that one round takes at most: all proposals, replicates and arms together.
+
+    Args:
+        num_stages: of the network, for a round may have a proposal in each.
+    """
+    accept, placement, initialiser = growth.accept, growth.placement, growth.initialiser
+    replicates = (accept.max_replicates if isinstance(accept, TestedBase) else None) or accept.replicates
+    candidates, screening = 1, 0
+    if isinstance(placement, BestOfConfig):
+        num_proposals = len(placement.stages or range(num_stages))
+        screened = placement.screen != "none"
+        candidates = 1 if screened else num_proposals
+        screening = num_proposals * placement.screen_epochs if screened else 0
+    beginning = initialiser.max_epochs if isinstance(initialiser, AdamGammaConfig) else 0
+    arms = candidates + (1 if growth.control else 0)
+    return screening + replicates * (arms * growth.epochs_per_step + candidates * beginning)
 
 
-def most_growth_steps(growth: GrowthConfig, num_blocks: int) -> int | None:
-    """Growth steps in the longest run of verdicts that the stop rules allow; None where they set no bound.
+def most_rounds(growth: GrowthConfig, blocks: Sequence[int]) -> int | None:
+    """Rounds in the longest run of verdicts that the stop rules allow; None where they set no bound.
 
-    With room for A more blocks and a patience of P, the worst is P - 1 rejections before each acceptance: A * P steps.
+    With room for A more blocks and a patience of P, the worst is P - 1 rejections before each acceptance: A * P rounds.
     Either rule alone sets no bound: rejections need not end, nor acceptances. A budget of epochs always does.
 
     Args:
-        num_blocks: residual blocks before the first step.
+        blocks: residual blocks in each stage before the first round.
     """
     stop = growth.stop
+    num_blocks = sum(blocks)
     bounds: list[int] = []
-    if stop.max_blocks is not None and num_blocks >= stop.max_blocks:
-        bounds.append(0)
-    if stop.max_blocks is not None and stop.patience is not None:
-        bounds.append(max(stop.max_blocks - num_blocks, 0) * stop.patience)
+    if stop.max_blocks is not None:
+        room = max(stop.max_blocks - num_blocks, 0)
+        if room == 0 or isinstance(growth.accept, AlwaysConfig):
+            bounds.append(room)
+        elif stop.patience is not None:
+            bounds.append(room * stop.patience)
     if stop.max_epochs is not None:
-        bounds.append(max(stop.max_epochs - growth.seed_epochs, 0) // epochs_of_a_step(growth))
+        bounds.append(max(stop.max_epochs - growth.seed_epochs, 0) // epochs_of_a_round(growth, len(blocks)))
     return _least(bounds)
 
 

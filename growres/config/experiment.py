@@ -274,13 +274,53 @@ class TrainingConfig(Frozen):
 
 # -------------------------------------------------------------------------------------------------------- growth
 
+Stages = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None
+"""The stages that may grow, 0 nearest the stem; by default all."""
+
+
+class EpochsPerStepConfig(Frozen):
+    """Each arm trains `epochs_per_step` epochs."""
+
+    name: Literal["epochs_per_step"]
+
+
+class PlateauConfig(Frozen):
+    """An arm trains until its validation error has not improved for `patience` epochs, `epochs_per_step` at most.
+
+    So does the shallow network, `seed_epochs` at most. What is judged is the network after the last epoch, not the best
+    one; a control arm trains as long as the candidate did.
+    """
+
+    name: Literal["plateau"]
+    patience: PositiveInt = 3
+
+
+class PeriodicConfig(Frozen):
+    """A block every `epochs_per_step` epochs, never undone, as in AutoGrow (Wen et al., arXiv:1906.02909)."""
+
+    name: Literal["periodic"]
+
+
+WhenConfig = Annotated[EpochsPerStepConfig | PlateauConfig | PeriodicConfig, Field(discriminator="name")]
+
+
+class FreezeConfig(Frozen):
+    """AutoGrow's end: the stage that grew last is frozen when the best validation error has not fallen enough."""
+
+    window_epochs: PositiveInt
+    """Before this many epochs nothing is frozen; the fall is over the last so many."""
+    min_drop: Fraction = 0.0005
+    """What counts as a fall; AutoGrow has 0.05 percentage points."""
+
 
 class RoundRobinConfig(Frozen):
     """The stages in turn."""
 
     name: Literal["round_robin"]
-    stages: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
+    stages: Stages = None
     """The stages that may grow, 0 nearest the stem; by default all."""
+    freeze: FreezeConfig | None = None
+    """Take a stage out of the turn when growing it has stopped paying; the growth ends when all are out."""
 
 
 class LastStageConfig(Frozen):
@@ -289,7 +329,39 @@ class LastStageConfig(Frozen):
     name: Literal["last_stage"]
 
 
-PlacementConfig = Annotated[RoundRobinConfig | LastStageConfig, Field(discriminator="name")]
+class WidestGapConfig(Frozen):
+    """The stage with the largest gradient norm, among those in which no block was refused since the last was kept."""
+
+    name: Literal["widest_gap"]
+    stages: Stages = None
+    """The stages that may grow, 0 nearest the stem; by default all."""
+    images: PositiveInt = 1024
+    """Training images whose mean gradient is looked at."""
+
+
+class BestOfConfig(Frozen):
+    """A proposal for each stage, all from one parent; of those that pass, the one with the lowest error is kept."""
+
+    name: Literal["best_of"]
+    stages: Stages = None
+    """The stages that may grow, 0 nearest the stem; by default all."""
+    screen: Literal["none", "cached_features"] = "none"
+    """cached_features: first train each new block alone on the frozen trunk's features, then the best one as usual."""
+    screen_epochs: PositiveInt = 2
+    """Epochs of that first training."""
+
+
+class NewStageConfig(Frozen):
+    """The stages in turn; when none of them wants a block, a new stage of half the size and twice the width."""
+
+    name: Literal["new_stage"]
+    max_stages: PositiveInt
+    """No more stages than this, those it started with included."""
+
+
+PlacementConfig = Annotated[
+    RoundRobinConfig | LastStageConfig | WidestGapConfig | BestOfConfig | NewStageConfig, Field(discriminator="name")
+]
 
 
 class ZeroBranchConfig(Frozen):
@@ -298,48 +370,210 @@ class ZeroBranchConfig(Frozen):
     name: Literal["zero_branch"]
 
 
+class ZeroGammaConfig(Frozen):
+    """The last batch norm's gamma at zero, in post-activation blocks: the function is kept."""
+
+    name: Literal["zero_gamma"]
+
+
 class KaimingConfig(Frozen):
     """The zoo's ordinary initialisation (He et al. 2015): the new block disturbs the network's function."""
 
     name: Literal["kaiming"]
 
 
-InitialiserConfig = Annotated[ZeroBranchConfig | KaimingConfig, Field(discriminator="name")]
+class GaussianGammaConfig(Frozen):
+    """AutoGrow's best: gamma and beta of the last batch norm drawn from a normal distribution."""
+
+    name: Literal["gaussian_gamma"]
+    std: PositiveFloat = 1.0
 
 
-class ErrorDropConfig(Frozen):
+class UniformGammaConfig(Frozen):
+    """Gamma and beta of the last batch norm drawn evenly between 0 and `high`."""
+
+    name: Literal["uniform_gamma"]
+    high: PositiveFloat = 1.0
+
+
+class AdamGammaConfig(Frozen):
+    """Gamma and beta of the last batch norm trained alone, by Adam, until the training error is back where it was."""
+
+    name: Literal["adam_gamma"]
+    lr: PositiveFloat = 1e-3
+    max_epochs: PositiveInt = 10
+    tolerance: Fraction = 0.005
+    """How far above the parent's the training error may still be."""
+
+
+class CopyPreviousConfig(Frozen):
+    """The weights of the block before it, as in FRAGrow and LipGrow; after a block of another shape, as kaiming."""
+
+    name: Literal["copy_previous"]
+
+
+class SkipInitConfig(Frozen):
+    """The branch times a learned number that starts at zero (De and Smith 2020); wants model: {skip_init: true}."""
+
+    name: Literal["skip_init"]
+
+
+class GradMaxConfig(Frozen):
+    """The last convolution at zero, the first one such that the last gets a large gradient (Evci et al. 2022)."""
+
+    name: Literal["gradmax"]
+    images: PositiveInt = 1024
+    """Training images whose gradients are looked at."""
+
+
+InitialiserConfig = Annotated[
+    ZeroBranchConfig
+    | ZeroGammaConfig
+    | KaimingConfig
+    | GaussianGammaConfig
+    | UniformGammaConfig
+    | AdamGammaConfig
+    | CopyPreviousConfig
+    | SkipInitConfig
+    | GradMaxConfig,
+    Field(discriminator="name"),
+]
+
+
+class CarryConfig(Frozen):
+    """Every arm begins with the parent's optimiser state; that of the new block is empty."""
+
+    name: Literal["carry"]
+
+
+class ResetConfig(Frozen):
+    """Every arm begins with an empty optimiser state."""
+
+    name: Literal["reset"]
+
+
+class ShrinkAndPerturbConfig(Frozen):
+    """Every arm begins with the parent's weights shrunk and a little noise added, and an empty optimiser state.
+
+    Ash and Adams 2020 (arXiv:1910.08475), whose remedy it is for networks that were trained before and generalise worse
+    for it. The new block is left as it was made.
+    """
+
+    name: Literal["shrink_and_perturb"]
+    shrink: PositiveFraction = 0.6
+    perturb: NonNegativeFloat = 0.01
+    """Standard deviation of the noise, in standard deviations of each layer's weights."""
+
+
+OptimizerAtGrowthConfig = Annotated[CarryConfig | ResetConfig | ShrinkAndPerturbConfig, Field(discriminator="name")]
+
+
+class AcceptBase(Frozen):
+    replicates: PositiveInt = 1
+    """Seeds with which each proposal is tried; the errors and losses of an image are averaged over them."""
+
+
+class AlwaysConfig(AcceptBase):
+    """Accept every block, as AutoGrow does."""
+
+    name: Literal["always"]
+
+
+class ErrorDropConfig(AcceptBase):
     """Accept when the validation error fell by more than `min_drop` below the parent's."""
 
     name: Literal["error_drop"]
     min_drop: Fraction = 0.0
 
 
-AcceptConfig = Annotated[ErrorDropConfig, Field()]
+class TestedBase(AcceptBase):
+    alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    """The chance that a growth, or without `spend` a step, accepts a block that changes nothing."""
+    spend: Literal["none", "alpha_spending", "holm"] = "none"
+    """How alpha is shared among the steps: not at all, by a series that never ends, or by Holm's rule."""
+    max_replicates: PositiveInt | None = None
+    """Where the test cannot tell yet, try again with one seed more, up to so many; by default `replicates`."""
+    reject_above: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """Above this p-value a proposal is rejected at once, however many replicates are left."""
+
+
+class McNemarConfig(TestedBase):
+    """Accept when the images put right outnumber those put wrong by more than chance: McNemar's exact test."""
+
+    name: Literal["mcnemar"]
+
+
+class PairedLossConfig(TestedBase):
+    """Accept when the loss of the validation images fell, by a paired test, and the error did not rise."""
+
+    name: Literal["paired_loss"]
+    max_error_rise: Fraction = 0.0
+
+
+class VersusControlConfig(TestedBase):
+    """Accept when the candidate is better than the control arm, by a test between the two."""
+
+    name: Literal["versus_control"]
+    test: Literal["error_drop", "mcnemar", "paired_loss"] = "mcnemar"
+
+
+AcceptConfig = Annotated[
+    ErrorDropConfig | AlwaysConfig | McNemarConfig | PairedLossConfig | VersusControlConfig,
+    Field(discriminator="name"),
+]
+
+
+class NoiseFloorConfig(Frozen):
+    """Stop where nothing that is left can be told from noise.
+
+    Either the next block's expected gain, forecast by the decay laws that fit the growth so far, is too small for the
+    validation split to detect, or the error is no more than the noise of the labels explains.
+    """
+
+    min_points: Annotated[int, Field(ge=4)] = 8
+    """Networks measured before a law is fitted: the shallow one and the proposals."""
+    alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    power: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.8
+    """A drop counts as detectable that a paired test at this alpha finds with this probability."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.9
+    """Of the interval of the expected gain, whose upper end counts, and of that of the error."""
+    label_noise: Fraction | None = None
+    """The share of wrong labels, where it is known or estimated; by default that of the data set's label_noise."""
 
 
 class StopConfig(Frozen):
     """The first of these that holds ends the growth. At least one is needed.
 
-    Blocks and errors alone need never be reached, so that a patience of 3 holds where neither `patience` nor
-    `max_epochs` is set.
+    Blocks and errors alone need never be reached, so that a patience of 3 holds where neither `patience` nor a budget
+    of epochs, FLOPs or seconds is set.
     """
 
     target_error: Fraction | None = None
     """The validation error that is good enough."""
+    noise_floor: NoiseFloorConfig | None = None
+    """Stop where the next block's gain could not be told from noise; {} takes its defaults."""
     patience: PositiveInt | None = None
-    """Proposals rejected in a row. By default 3, or without limit where `max_epochs` is set."""
+    """Rounds in a row in which nothing was accepted. By default 3, or without limit where a budget is set."""
     max_blocks: PositiveInt | None = None
     """Residual blocks in the network, those it started with included."""
     max_epochs: PositiveInt | None = None
     """Epochs trained in all, rejected proposals and control arms included; a step that would pass it is not begun."""
+    max_flops: PositiveFloat | None = None
+    """FLOPs trained in all; a step is begun only below this."""
+    max_seconds: PositiveFloat | None = None
+    """Seconds of training in all; a step is begun only below this. Not the same on another machine."""
 
     @model_validator(mode="before")
     @classmethod
     def _let_it_end(cls, values: Any) -> Any:
         if not isinstance(values, dict) or not any(value is not None for value in values.values()):
             return values
-        ends = any(values.get(key) is not None for key in ("patience", "max_epochs"))
+        ends = any(values.get(key) is not None for key in ("patience", *BUDGETS))
         return values if ends else {**values, "patience": 3}
+
+
+BUDGETS = ("max_epochs", "max_flops", "max_seconds")
+"""The keys of StopConfig that a growth exhausts, whatever the verdicts."""
 
 
 class GrowthConfig(Frozen):
@@ -349,14 +583,30 @@ class GrowthConfig(Frozen):
     """Step 1: epochs of the shallow network, end to end."""
     epochs_per_step: PositiveInt
     """Step 2: epochs of each arm of a growth step."""
+    when: WhenConfig = EpochsPerStepConfig(name="epochs_per_step")
     placement: PlacementConfig = RoundRobinConfig(name="round_robin")
     initialiser: InitialiserConfig = ZeroBranchConfig(name="zero_branch")
     train: Literal["all", "new_block", "new_block_then_all"] = "all"
     """What a candidate trains; new_block_then_all: the new block alone for the first half of the epochs."""
+    old_lr_factor: PositiveFraction = 1.0
+    """The learning rate of a candidate's old parameters, as a fraction of the new block's."""
+    cache_features: Literal["auto", "never"] | PositiveInt = "auto"
+    """While the new block alone trains, what the frozen trunk makes of the images is computed once and kept. auto: only
+    where that changes nothing, without augmentation. A number: that many augmented copies, used in turn."""
+    optimizer_at_growth: OptimizerAtGrowthConfig = CarryConfig(name="carry")
+    schedule_at_growth: Literal["restart", "constant", "whole_run"] = "restart"
+    """restart: every arm runs training.schedule anew; constant: the optimiser's learning rate throughout, and the
+    schedule in `tail_epochs`; whole_run: the schedule once, over the longest run that the stop rules allow."""
     accept: AcceptConfig = ErrorDropConfig(name="error_drop")
     control: bool = False
     """Also train the parent for the same epochs on the same batches without the block."""
     stop: StopConfig
+    prune: bool = False
+    """At the end, take away every block, newest first, without which the network is not detectably worse."""
+    tail_epochs: NonNegativeInt = 0
+    """At the very end, train the network that was grown so many epochs more."""
+    keep_outputs: bool = True
+    """Keep what every accepted network says of the training images, for the boosting analysis."""
 
 
 class LayerwiseConfig(Frozen):

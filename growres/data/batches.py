@@ -72,6 +72,20 @@ class DeviceData:
             images, labels = split.take(order[start:stop])
             yield self._finish(self._augmented(images, [draws[start:stop] for draws in epoch_draws])), labels
 
+    def augmented_in_order(self, seed: int, epoch: int, batch_size: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
+        """The training split once in its own order, each image as `train_batches` shows it in this epoch."""
+        split = self._split("train")
+        generator = torch.Generator().manual_seed(stream_seed("batches", seed, epoch))
+        order = torch.randperm(self.num_train, generator=generator)
+        place_of_image = order.argsort().to(self._device)
+        epoch_draws = [
+            augmentation.draw(self.num_train, generator).to(self._device) for augmentation in self._augmentations
+        ]
+        for start in range(0, self.num_train, batch_size):
+            images, labels = split.between(start, start + batch_size)
+            places = place_of_image[start : start + batch_size]
+            yield self._finish(self._augmented(images, [draws[places] for draws in epoch_draws])), labels
+
     def first_images(self, seed: int, epoch: int, num_images: int) -> Tensor:
         """The images that an epoch begins with, in their order and with their augmentation, at most as many as it has.
 

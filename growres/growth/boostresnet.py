@@ -42,6 +42,7 @@ from growres.growth.network import blocks_of, first_blocks, growing_network, lar
 from growres.training.arm import ArmTraining, Cost
 from growres.training.context import TrainingContext
 from growres.training.loop import probabilities
+from growres.training.outputs import ImageOutputs
 from growres.training.procedure import finish
 from zoo.resnet import ResNet
 
@@ -123,6 +124,7 @@ class BoostResNet:
         self._history: list[GrowthStepDecided] = []
         self._first_cost = Cost()
         self._outputs: NDArray[np.float32] | None = None
+        self._kept_outputs: dict[str, ImageOutputs] = {}
 
     @property
     def network(self) -> ResNet:
@@ -153,7 +155,14 @@ class BoostResNet:
                 self._refinement = self._begin_refinement()
             yield from self._refinement.run()
             reason += f"; then all {self.network.num_blocks} together for {self._config.refine_epochs} epochs"
-        yield finish(self._refinement or self._current, self._spent(), reason=reason)
+        finished, outputs = finish(self._refinement or self._current, self._spent(), reason=reason)
+        self._kept_outputs |= outputs
+        yield finished
+
+    def take_outputs(self) -> dict[str, ImageOutputs]:
+        """On the training split, after each block; at the end, on the others."""
+        taken, self._kept_outputs = self._kept_outputs, {}
+        return taken
 
     def _reason_to_stop(self) -> str | None:
         if self._history and self._history[-1].verdict != "accepted":
@@ -174,6 +183,7 @@ class BoostResNet:
         started = time.perf_counter()
         self._outputs, labels = self._outputs_of(self._current)
         self._steps.append(next_step(labels, self._outputs, None, gamma_threshold=self._config.min_gamma or 0.0))
+        self._kept_outputs["train-0000"] = self._current.outputs("train")
         self._first_cost = self._current.cost + Cost(wall_s=time.perf_counter() - started)
 
     def _begin_round(self) -> _Round:
@@ -196,6 +206,7 @@ class BoostResNet:
         if step is not None and kept:
             self._current, self._outputs = arm, outputs
             self._steps.append(step)
+            self._kept_outputs[f"train-{len(self._history) + 1:04d}"] = arm.outputs("train")
         self._candidate = None
         cost = arm.cost + Cost(wall_s=this.begin_s + time.perf_counter() - started)
         decided = GrowthStepDecided(

@@ -27,6 +27,7 @@ from growres.growth.network import first_blocks, growing_network, largest_logit_
 from growres.training.arm import ArmTraining, Cost
 from growres.training.context import TrainingContext
 from growres.training.networks import AUXILIARY_DEPTH, LayerwiseNetwork
+from growres.training.outputs import ImageOutputs
 from growres.training.procedure import finish
 
 _NUM_IMAGES_TO_COMPARE_LOGITS = 64
@@ -75,6 +76,7 @@ class Layerwise:
         self._before: _Before | None = None
         self._first_cost = Cost()
         self._history: list[GrowthStepDecided] = []
+        self._kept_outputs: dict[str, ImageOutputs] = {}
 
     @property
     def network(self) -> LayerwiseNetwork:
@@ -95,7 +97,14 @@ class Layerwise:
                 break
             self._begin_layer()
         reason = f"layerwise: trained {self._num_layers} blocks in turn, {self._config.epochs_per_layer} epochs each"
-        yield finish(self._layer, self._spent(), reason=reason)
+        finished, outputs = finish(self._layer, self._spent(), reason=reason)
+        self._kept_outputs |= outputs
+        yield finished
+
+    def take_outputs(self) -> dict[str, ImageOutputs]:
+        """On the training split, after each block; at the end, on the others."""
+        taken, self._kept_outputs = self._kept_outputs, {}
+        return taken
 
     @property
     def _num_layers(self) -> int:
@@ -111,7 +120,7 @@ class Layerwise:
         below = self._layer
         assert below.validation is not None, "the layer below is trained by now"
         if self._number == 1:
-            self._first_cost, train_error = below.cost, below.measure("train").error
+            self._first_cost, train_error = below.cost, self._training_error(step=0)
         else:
             train_error = cast(float, self._history[-1].train_error_candidate)
         self._number += 1
@@ -133,7 +142,7 @@ class Layerwise:
         started = time.perf_counter()
         layer, blocks = self._layer, self._architecture(self._number)["blocks"]
         assert layer.validation is not None
-        train_error = layer.measure("train").error
+        train_error = self._training_error(step=self._number - 1)
         cost = layer.cost + Cost(wall_s=before.begin_s + time.perf_counter() - started)
         decided = GrowthStepDecided(
             step=self._number - 1,
@@ -159,6 +168,12 @@ class Layerwise:
         self._before = None
         self._history.append(decided)
         return decided
+
+    def _training_error(self, *, step: int) -> float:
+        """Of the network as it stands, whose outputs are kept."""
+        outputs = self._layer.outputs("train")
+        self._kept_outputs[f"train-{step:04d}"] = outputs
+        return outputs.measurement.error
 
     def _architecture(self, number: int) -> dict[str, Any]:
         """The first so many blocks, under an auxiliary head."""

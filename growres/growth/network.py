@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from growres.errors import GrowthError
 from growres.growth.initialisers import Initialiser
-from zoo.resnet import ResNet
+from zoo.resnet import Block, Head, ResNet
 
 
 def growing_network(network: nn.Module) -> ResNet:
@@ -49,14 +49,57 @@ def append_block(network: ResNet, stage: int, initialiser: Initialiser) -> ResNe
     grown = copy.deepcopy(network)
     blocks = blocks_of(grown, stage)
     block = grown.make_block(stage, len(blocks))
-    initialiser.initialise(block)
+    initialiser.initialise(block, cast(Block, blocks[-1]))
     blocks.append(block)
     return grown
+
+
+def open_stage(network: ResNet, initialiser: Initialiser) -> ResNet:
+    """A copy of the network with a new last stage of one block, of half the map and twice the width.
+
+    The head takes the old channels as it did and begins with nothing of the new ones; with a zero branch and option A
+    the logits change only in that the average is over a quarter of the places.
+    """
+    wider = copy.deepcopy(network)
+    wider.add_stage(2 * network.widths[-1])
+    initialiser.initialise(block_at(wider, len(network.stages), 0), None)
+    _begin_as(wider.head, network.head)
+    return wider
+
+
+@torch.no_grad()
+def _begin_as(head: Head, old: Head) -> None:
+    """Gives the head of more channels the function of the old one, as far as the old channels go."""
+    weight = old.classifier.weight
+    head.classifier.weight.zero_()
+    head.classifier.weight[:, : weight.shape[1]] = weight
+    head.classifier.bias.copy_(old.classifier.bias)
+    before = old.activation.state_dict()
+    for name, value in head.activation.state_dict().items():
+        if value.dim():
+            value[: len(before[name])] = before[name]
+
+
+def remove_block(network: ResNet, stage: int, block: int) -> ResNet:
+    """A copy of the network without one of its blocks; the network itself stays as it is.
+
+    Args:
+        block: its index within the stage; the first one, which may change the shape, cannot go.
+    """
+    assert 0 < block < len(blocks_of(network, stage)), "a stage's first block makes its shape"
+    smaller = copy.deepcopy(network)
+    del blocks_of(smaller, stage)[block]
+    return smaller
 
 
 def blocks_of(network: ResNet, stage: int) -> nn.Sequential:
     """The blocks of a stage, in order; appending to them makes the network deeper."""
     return cast(nn.Sequential, network.stages[stage])
+
+
+def block_at(network: ResNet, stage: int, block: int) -> Block:
+    """A block by its stage and its index within it."""
+    return cast(Block, blocks_of(network, stage)[block])
 
 
 def first_blocks(blocks: list[int], number: int) -> list[int]:

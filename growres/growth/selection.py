@@ -1,4 +1,4 @@
-"""What a candidate trains: everything, the new block alone, or the new block first."""
+"""What a candidate trains: everything, the new block alone, or it first; and how fast the old part learns."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from growres.config.experiment import GrowthConfig
-from growres.growth.network import blocks_of, growing_network
+from growres.growth.network import block_at, growing_network
 from growres.growth.placement import Proposal
 from growres.training.arm import TrainSelection, train_everything
+from growres.training.optimizers import OldParameters
+from zoo.resnet import ResNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,8 @@ class TrainNewBlock:
     """Only the new block learns in the first epochs; the rest is frozen and in evaluation mode.
 
     Evaluation mode keeps the batch statistics of the frozen part as they were, as layer-wise training does
-    (Belilovsky et al. 2019); in training mode they would drift although no weight moves.
+    (Belilovsky et al. 2019); in training mode they would drift although no weight moves. A block that opens a stage
+    learns with the head, which is new too.
     """
 
     proposal: Proposal
@@ -29,17 +32,33 @@ class TrainNewBlock:
         if epoch > self.epochs_alone:
             train_everything(network, epoch)
             return
-        network.eval().requires_grad_(False)
-        block = blocks_of(growing_network(network), self.proposal.stage)[self.proposal.block]
-        block.train().requires_grad_(True)
+        grown = growing_network(network)
+        grown.eval().requires_grad_(False)
+        block_at(grown, self.proposal.stage, self.proposal.block).train().requires_grad_(True)
+        if self.proposal.opens_stage:
+            grown.head.train().requires_grad_(True)
+
+
+def epochs_alone(config: GrowthConfig) -> int:
+    """The epochs of a step in which the new block alone learns."""
+    match config.train:
+        case "all":
+            return 0
+        case "new_block":
+            return config.epochs_per_step
+        case "new_block_then_all":
+            return config.epochs_per_step // 2
 
 
 def make_selection(config: GrowthConfig, proposal: Proposal) -> TrainSelection:
     """What `growth.train` asks for."""
-    match config.train:
-        case "all":
-            return train_everything
-        case "new_block":
-            return TrainNewBlock(proposal, epochs_alone=config.epochs_per_step)
-        case "new_block_then_all":
-            return TrainNewBlock(proposal, epochs_alone=config.epochs_per_step // 2)
+    alone = epochs_alone(config)
+    return TrainNewBlock(proposal, epochs_alone=alone) if alone else train_everything
+
+
+def old_parameters(config: GrowthConfig, parent: ResNet) -> OldParameters | None:
+    """Those that the candidate has from its parent, where they are to learn more slowly."""
+    if config.old_lr_factor == 1.0:
+        return None
+    names = frozenset(name for name, _ in parent.named_parameters())
+    return OldParameters(names=names, lr_factor=config.old_lr_factor)

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import Protocol
 
-from growres.config.experiment import StopConfig
+from scipy.stats import binomtest  # type: ignore[import-untyped]
+
+from growres.analysis.decay import fit_decay_laws
+from growres.analysis.gain import noise_floor_reached
+from growres.analysis.points import error_variance
+from growres.analysis.power import detectable_drop
+from growres.config.experiment import NoiseFloorConfig, StopConfig
 from growres.events import GrowthStepDecided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrowthProgress:
-    """How far a growth has come, between two steps."""
+    """How far a growth has come, between two rounds."""
 
     val_error: float
     num_blocks: int
     epochs_trained: int
     """All arms, rejected proposals too."""
-    epochs_of_next_step: int
+    epochs_of_next_round: int
+    """At most."""
+    train_flops: int = 0
+    wall_s: float = 0.0
     history: Sequence[GrowthStepDecided]
+    num_validation: int = 1
+    """Images of the validation split."""
+    measured: Sequence[tuple[int, float]] = ()
+    """Blocks and validation error of the shallow network and of every candidate that did not diverge."""
 
 
 class StopRule(Protocol):
@@ -45,17 +58,71 @@ class TargetError:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """The noise floor, simply: so many proposals in a row were not accepted."""
+class NoiseFloor:
+    """Nothing that is left can be told from noise.
 
-    proposals: int
+    The decay laws are fitted to the shallow network and all candidates, accepted or not: the accepted ones alone only
+    ever fall.
+    """
+
+    config: NoiseFloorConfig
+    label_noise: float
 
     def reason_to_stop(self, progress: GrowthProgress) -> str | None:
-        """Counts from the newest step back to the last accepted one."""
-        fruitless = sum(1 for _ in takewhile(lambda step: step.verdict != "accepted", reversed(progress.history)))
-        if fruitless < self.proposals:
+        """The noise of the labels first, for it needs no forecast."""
+        if progress.val_error == 0.0:
+            return f"noise_floor: none of the {progress.num_validation:,} validation images is wrong"
+        return self._label_noise_explains(progress) or self._next_block_is_lost_in_noise(progress)
+
+    def _label_noise_explains(self, progress: GrowthProgress) -> str | None:
+        if self.label_noise == 0.0:
             return None
-        return f"patience: the last {fruitless} proposals were not accepted"
+        num_images = progress.num_validation
+        test = binomtest(round(progress.val_error * num_images), num_images)
+        lower = float(test.proportion_ci(self.config.confidence, method="wilson").low)
+        if lower > self.label_noise:
+            return None
+        return (
+            f"noise_floor: val_error {progress.val_error:.4f} on {num_images:,} images (from {lower:.4f} at "
+            f"{self.config.confidence:.0%}) is no more than the {self.label_noise:.4f} of wrong labels explain"
+        )
+
+    def _next_block_is_lost_in_noise(self, progress: GrowthProgress) -> str | None:
+        if len(progress.measured) < self.config.min_points:
+            return None
+        blocks, errors = zip(*progress.measured, strict=True)
+        analysis = fit_decay_laws(
+            blocks,
+            errors,
+            [error_variance(error, progress.num_validation) for error in errors],
+            series="all proposals",
+            level=self.config.confidence,
+        )
+        drop = detectable_drop(
+            progress.num_validation, progress.val_error, alpha=self.config.alpha, power=self.config.power
+        )
+        return noise_floor_reached(
+            analysis.next_gain(after=progress.num_blocks),
+            detectable_drop=drop,
+            num_validation_images=progress.num_validation,
+            error=progress.val_error,
+            min_points=self.config.min_points,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """The noise floor, simply: so many rounds in a row in which nothing was accepted."""
+
+    rounds: int
+
+    def reason_to_stop(self, progress: GrowthProgress) -> str | None:
+        """Counts from the newest round back to the last that kept a block."""
+        by_round = [list(steps) for _, steps in groupby(progress.history, key=lambda step: step.round)]
+        fruitless = list(takewhile(lambda steps: all(step.verdict != "accepted" for step in steps), reversed(by_round)))
+        if len(fruitless) < self.rounds:
+            return None
+        return f"patience: the last {sum(map(len, fruitless))} proposals were not accepted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +140,61 @@ class MaxBlocks:
 
 @dataclass(frozen=True, slots=True)
 class MaxEpochs:
-    """The budget would not pay for one more step."""
+    """The budget would not pay for one more round."""
 
     epochs: int
 
     def reason_to_stop(self, progress: GrowthProgress) -> str | None:
-        """Compares with what would be spent after the next step."""
-        if progress.epochs_trained + progress.epochs_of_next_step <= self.epochs:
+        """Compares with what would be spent after the next round."""
+        if progress.epochs_trained + progress.epochs_of_next_round <= self.epochs:
             return None
         left = self.epochs - progress.epochs_trained
-        return f"max_epochs: {left} of {self.epochs} epochs are left, and a step takes {progress.epochs_of_next_step}"
+        return f"max_epochs: {left} of {self.epochs} epochs are left, and a step takes {progress.epochs_of_next_round}"
 
 
-def make_stop_rules(config: StopConfig) -> tuple[StopRule, ...]:
-    """The rules that the configuration sets, in the order in which they are asked."""
-    rules: list[StopRule] = []
-    if config.target_error is not None:
-        rules.append(TargetError(config.target_error))
-    if config.max_blocks is not None:
-        rules.append(MaxBlocks(config.max_blocks))
-    if config.patience is not None:
-        rules.append(Patience(config.patience))
-    if config.max_epochs is not None:
-        rules.append(MaxEpochs(config.max_epochs))
-    return tuple(rules)
+@dataclass(frozen=True, slots=True)
+class MaxFlops:
+    """The work that was allowed is done."""
+
+    flops: float
+
+    def reason_to_stop(self, progress: GrowthProgress) -> str | None:
+        """Compares with what was spent."""
+        if progress.train_flops < self.flops:
+            return None
+        return f"max_flops: {progress.train_flops:.3g} FLOPs of {self.flops:.3g} are spent"
+
+
+@dataclass(frozen=True, slots=True)
+class MaxSeconds:
+    """The time that was allowed is over: of training, validating and deciding, whatever machine it was."""
+
+    seconds: float
+
+    def reason_to_stop(self, progress: GrowthProgress) -> str | None:
+        """Compares with what was spent."""
+        if progress.wall_s < self.seconds:
+            return None
+        return f"max_seconds: {progress.wall_s:.0f} s of {self.seconds:g} s are spent"
+
+
+def make_stop_rules(config: StopConfig, *, label_noise: float = 0.0) -> tuple[StopRule, ...]:
+    """The rules that the configuration sets, in the order in which they are asked.
+
+    Args:
+        label_noise: of the data set, where growth.stop.noise_floor does not name one.
+    """
+    floor = config.noise_floor
+    rules: list[StopRule | None] = [
+        None if config.target_error is None else TargetError(config.target_error),
+        None if floor is None else NoiseFloor(floor, label_noise if floor.label_noise is None else floor.label_noise),
+        None if config.max_blocks is None else MaxBlocks(config.max_blocks),
+        None if config.patience is None else Patience(config.patience),
+        None if config.max_epochs is None else MaxEpochs(config.max_epochs),
+        None if config.max_flops is None else MaxFlops(config.max_flops),
+        None if config.max_seconds is None else MaxSeconds(config.max_seconds),
+    ]
+    return tuple(rule for rule in rules if rule is not None)
 
 
 def reason_to_stop(rules: Sequence[StopRule], progress: GrowthProgress) -> str | None:

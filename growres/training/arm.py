@@ -5,22 +5,23 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
 
 from growres import events
-from growres.config.experiment import SdlmConfig
+from growres.config.experiment import ScheduleConfig, SdlmConfig
 from growres.errors import NonFiniteLossError
 from growres.events import EpochFinished
 from growres.seeding import stream_seed
 from growres.training.context import TrainingContext
 from growres.training.flops import train_flops_per_image
 from growres.training.loop import HOW_TO_CALM_DOWN, Measurement, Objective, evaluate, train_epoch
-from growres.training.optimizers import load_state_by_name, make_optimizer, state_by_name
+from growres.training.optimizers import OldParameters, load_state_by_name, make_optimizer, state_by_name
+from growres.training.outputs import ImageOutputs, measure_outputs
 from growres.training.schedules import Schedule
 from growres.training.sdlm import StochasticDiagonalLM
 from zoo.auxiliary import num_params
@@ -42,6 +43,17 @@ class Cost:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSpan:
+    """Where some epochs lie in a schedule."""
+
+    config: ScheduleConfig
+    epochs: int
+    """Over how many it runs."""
+    first_epoch: int = 0
+    """Which of them is the first of these."""
+
+
 TrainSelection = Callable[[nn.Module, int], None]
 """Sets, before epoch 1, 2, ... of an arm, which parameters learn and which modules are in training mode."""
 
@@ -49,6 +61,30 @@ TrainSelection = Callable[[nn.Module, int], None]
 def train_everything(network: nn.Module, epoch: int) -> None:
     """Every parameter learns in every epoch."""
     network.train().requires_grad_(True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A part of an arm's network that can be trained in its place, and what it is trained with."""
+
+    network: nn.Module
+    """Shares its parameters with the arm's network."""
+    context: TrainingContext
+    extra_flops: int
+    """What it took to make, in the epoch that made it."""
+
+
+class StandIn(Protocol):
+    """Knows a part of a network that is cheaper to train than the whole, where the rest is frozen."""
+
+    def of(self, network: nn.Module, epoch: int) -> View | None:
+        """The part for this epoch, counted from 1; None: the whole network."""
+        ...
+
+
+def never(val_errors: Sequence[float]) -> bool:
+    """Every epoch is trained."""
+    return False
 
 
 class ArmTraining:
@@ -59,11 +95,17 @@ class ArmTraining:
     epoch, so that a resumed arm is, on the CPU bit for bit, the uninterrupted one.
 
     Args:
-        epochs: how many it trains in all.
+        epochs: how many it trains in all, or at most.
         growth_step: 0 for a network before any growth.
+        replicate: which of the paired seeds of a proposal the context has.
         first_data_epoch: the epoch of the data's order that its first epoch uses; arms of one step share it.
+        first_epoch: the number that its first epoch has in the record.
         architecture: the name and arguments that rebuild the network with `context.build`.
         lowers: what training lowers; None for the cross-entropy.
+        span: where its epochs lie in the learning rate's schedule; by default the schedule runs over them alone.
+        old_lr: the learning rate of some parameters as a fraction of the others'; by default all have the same.
+        stand_in: trains a part of the network in its place, in some epochs.
+        is_over: whether to end before `epochs`, given the validation errors of the epochs so far.
     """
 
     def __init__(
@@ -75,9 +117,15 @@ class ArmTraining:
         epochs: int,
         growth_step: int = 0,
         arm: events.Arm = "network",
+        replicate: int = 0,
         first_data_epoch: int = 0,
+        first_epoch: int = 1,
         select: TrainSelection = train_everything,
         lowers: Objective | None = None,
+        span: ScheduleSpan | None = None,
+        old_lr: OldParameters | None = None,
+        is_over: Callable[[Sequence[float]], bool] = never,
+        stand_in: StandIn | None = None,
     ) -> None:
         self.context = context
         self.network = network
@@ -85,20 +133,37 @@ class ArmTraining:
         self.epochs = epochs
         self.growth_step = growth_step
         self.arm: events.Arm = arm
-        self.epochs_done = 0
+        self.replicate = replicate
+        self.val_errors: list[float] = []
+        """The validation error after each epoch so far."""
         self.cost = Cost()
         self.validation: Measurement | None = None
         self.diverged: str | None = None
         self._first_data_epoch = first_data_epoch
+        self._first_epoch = first_epoch
         self._select = select
         self._lowers = lowers
-        self._optimizer = make_optimizer(network, context.config.optimizer)
+        self._is_over = is_over
+        self._stand_in = stand_in
+        self._optimizer = make_optimizer(network, context.config.optimizer, old_lr)
+        span = span or ScheduleSpan(config=context.config.schedule, epochs=epochs)
+        self._first_schedule_step = span.first_epoch * context.data.steps_per_epoch
         self._schedule = Schedule(
-            config=context.config.schedule,
+            config=span.config,
             base_lr=context.config.optimizer.lr,
-            epochs=epochs,
+            epochs=span.epochs,
             steps_per_epoch=context.data.steps_per_epoch,
         )
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs trained so far, but for one that diverged."""
+        return len(self.val_errors)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no epoch is left to train."""
+        return self.epochs_done >= self.epochs or self._is_over(self.val_errors)
 
     @property
     def num_params(self) -> int:
@@ -115,7 +180,7 @@ class ArmTraining:
         Raises:
             NonFiniteLossError: if the loss diverges; `diverged` then holds the message, and no more epochs follow.
         """
-        while self.epochs_done < self.epochs:
+        while not self.is_done:
             try:
                 event = self._run_epoch()
             except NonFiniteLossError as error:
@@ -127,57 +192,68 @@ class ArmTraining:
         """Loss and error over the whole split, in evaluation mode, without augmentation."""
         return evaluate(self.network, self.context.data.eval_batches(split), precision=self.context.precision)
 
+    def outputs(self, split: Literal["train", "validation", "test"]) -> ImageOutputs:
+        """What the network says of every image of the split, in evaluation mode, without augmentation."""
+        return measure_outputs(self.network, self.context.data.eval_batches(split), precision=self.context.precision)
+
     def _run_epoch(self) -> EpochFinished:
         started = time.perf_counter()
         epoch = self.epochs_done + 1
         self._select(self.network, epoch)
-        train_flops = epoch_flops(self.context, self.network, self.architecture)
+        view = self._view(epoch)
+        train_flops = view.extra_flops + epoch_flops(view.context, view.network, self.architecture)
         training_started = time.perf_counter()
         try:
-            training = self._train_epoch()
+            training = self._train_epoch(view)
             training_s = time.perf_counter() - training_started
-            validation = self._validate()
+            validation = self._validate(view)
         finally:  # an epoch that diverged was trained too
             epoch_s = time.perf_counter() - started
             self.cost += Cost(epochs=1, train_flops=train_flops, wall_s=epoch_s)
-        self.epochs_done = epoch
+        self.val_errors.append(validation.error)
         self.validation = validation
         return EpochFinished(
             growth_step=self.growth_step,
             arm=self.arm,
-            epoch=epoch,
+            epoch=self._first_epoch + epoch - 1,
+            replicate=self.replicate,
             train_loss=training.loss,
             train_error=training.error,
             val_loss=validation.loss,
             val_error=validation.error,
-            lr=self._schedule.lr(epoch * self._schedule.steps_per_epoch - 1),
+            lr=self._schedule.lr(self._first_schedule_step + epoch * self._schedule.steps_per_epoch - 1),
             train_flops=train_flops,
             images_per_s=training.num_images / training_s,
             epoch_s=epoch_s,
         )
 
-    def _validate(self) -> Measurement:
+    def _view(self, epoch: int) -> View:
+        part = None if self._stand_in is None else self._stand_in.of(self.network, epoch)
+        return part or View(network=self.network, context=self.context, extra_flops=0)
+
+    def _validate(self, view: View) -> Measurement:
         """After the epoch's last update, whose effect no training loss has shown yet."""
-        validation = self.measure("validation")
+        batches = view.context.data.eval_batches("validation")
+        validation = evaluate(view.network, batches, precision=self.context.precision)
         if not math.isfinite(validation.loss):
-            step = (self.epochs_done + 1) * self._schedule.steps_per_epoch
+            step = self._first_schedule_step + (self.epochs_done + 1) * self._schedule.steps_per_epoch
             raise NonFiniteLossError(
                 f"The validation loss became {validation.loss} after step {step}, where the learning rate was "
                 f"{self._schedule.lr(step - 1):.4g}. {HOW_TO_CALM_DOWN}"
             )
         return validation
 
-    def _train_epoch(self) -> Measurement:
-        context = self.context
+    def _train_epoch(self, view: View) -> Measurement:
+        context = view.context
         data_epoch = self._first_data_epoch + self.epochs_done
         self._estimate_curvature(data_epoch)
         torch.manual_seed(stream_seed("dropout", context.seed, data_epoch))
         return train_epoch(
-            self.network,
+            view.network,
             context.data.train_batches(context.seed, data_epoch),
             optimizer=self._optimizer,
             lr_of_step=self._schedule.lr,
-            first_step=self.epochs_done * self._schedule.steps_per_epoch,
+            first_step=self._first_schedule_step + self.epochs_done * self._schedule.steps_per_epoch,
             num_steps=self._schedule.steps_per_epoch,
             precision=context.precision,
             label_smoothing=context.config.label_smoothing,
@@ -200,7 +276,7 @@ class ArmTraining:
         return {
             **self.network_state(),
             "optimizer": state_by_name(self._optimizer, self.network),
-            "epochs_done": self.epochs_done,
+            "val_errors": list(self.val_errors),
             "cost": dataclasses.asdict(self.cost),
             "validation": None if self.validation is None else dataclasses.asdict(self.validation),
             "diverged": self.diverged,
@@ -211,7 +287,7 @@ class ArmTraining:
         assert state["architecture"] == self.architecture, "build the arm from the state's architecture first"
         self.network.load_state_dict(state["weights"])
         load_state_by_name(self._optimizer, self.network, state["optimizer"])
-        self.epochs_done = state["epochs_done"]
+        self.val_errors = list(state["val_errors"])
         self.cost = Cost(**state["cost"])
         self.validation = None if state["validation"] is None else Measurement(**state["validation"])
         self.diverged = state["diverged"]

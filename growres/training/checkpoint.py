@@ -20,6 +20,11 @@ def checkpoint_path(run_folder: Path, trial_id: str) -> Path:
     return run_folder / trial_id / CHECKPOINT
 
 
+def outputs_folder(run_folder: Path, trial_id: str) -> Path:
+    """Where what a trial's networks say of whole splits stands, as .npz files: see growres.training.outputs."""
+    return run_folder / trial_id / "outputs"
+
+
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """The state (tensors, numbers, strings, and lists and dicts of them) stands at the path, on the disk.
 

@@ -32,6 +32,17 @@ def train_flops_per_image(network: nn.Module, architecture: dict[str, Any], imag
     return _counted[key]
 
 
+def forward_flops_per_image(module: nn.Module, architecture: dict[str, Any], image_shape: tuple[int, int, int]) -> int:
+    """FLOPs of one forward pass, without a gradient, for one (C, H, W) image; remembered likewise."""
+    key = json.dumps(["forward", architecture, image_shape], sort_keys=True)
+    if key not in _counted:
+        twin = copy_on_meta(module).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            twin(torch.empty(1, *image_shape, device="meta"))
+        _counted[key] = int(counter.get_total_flops())
+    return _counted[key]
+
+
 def _count(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
     twin = copy_on_meta(network).train()
     images = torch.empty(_BATCH, *image_shape, device="meta")

@@ -68,7 +68,7 @@ def train_epoch(
     sizes: list[int] = []
     for index, (images, labels) in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = lr_of_step(first_step + index)
+            group["lr"] = lr_of_step(first_step + index) * group.get("lr_factor", 1.0)
         with precision.autocast():
             output = network(images)
         logits_NK, loss, objective = losses_of(output, labels, label_smoothing=label_smoothing)

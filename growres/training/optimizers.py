@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -12,9 +15,24 @@ OptimizerState = dict[str, dict[str, Tensor]]
 """For each parameter's name, the optimiser's tensors for it, such as `momentum_buffer`."""
 
 
-def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """A fresh optimiser over all parameters of the network, those that are frozen for now included."""
-    weights = network.parameters()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldParameters:
+    """Parameters that learn more slowly than the others."""
+
+    names: frozenset[str]
+    lr_factor: float
+
+
+def make_optimizer(
+    network: nn.Module, config: OptimizerConfig, old: OldParameters | None = None
+) -> torch.optim.Optimizer:
+    """A fresh optimiser over all parameters of the network, those that are frozen for now included.
+
+    Args:
+        old: parameters that form a group of their own, whose key `lr_factor` the training loop multiplies into their
+            learning rate.
+    """
+    weights = _groups(network, old)
     match config:
         case SgdConfig(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay):
             return torch.optim.SGD(weights, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True)
@@ -26,6 +44,17 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.O
             )
         case SdlmConfig(lr=lr, mu=mu):
             return StochasticDiagonalLM(weights, lr=lr, mu=mu)
+
+
+def _groups(network: nn.Module, old: OldParameters | None) -> Any:
+    """What torch's optimisers take: parameters, or groups of them."""
+    if old is None:
+        return network.parameters()
+    named = list(network.named_parameters())
+    return [
+        {"params": [parameter for name, parameter in named if name not in old.names]},
+        {"params": [parameter for name, parameter in named if name in old.names], "lr_factor": old.lr_factor},
+    ]
 
 
 def state_by_name(optimizer: torch.optim.Optimizer, network: nn.Module) -> OptimizerState:

@@ -9,6 +9,7 @@ from growres.config.experiment import TrialConfig
 from growres.events import ProcedureEvent, TrialFinished
 from growres.training.arm import ArmTraining, Cost
 from growres.training.context import TrainingContext
+from growres.training.outputs import ImageOutputs
 
 
 class Procedure(Protocol):
@@ -33,6 +34,13 @@ class Procedure(Protocol):
         """
         ...
 
+    def take_outputs(self) -> dict[str, ImageOutputs]:
+        """What was measured image by image since the last call, by name: 'test', 'validation', 'train-0003'.
+
+        Asked for after each event, before `state_dict`; what it gave is not part of the state.
+        """
+        ...
+
 
 class EndToEnd:
     """All weights trained together from the start, as every network of the zoo was by its authors."""
@@ -43,6 +51,7 @@ class EndToEnd:
         self._arm = ArmTraining(
             context, context.build(architecture), architecture=architecture, epochs=trial.training.epochs
         )
+        self._outputs: dict[str, ImageOutputs] = {}
 
     def run(self) -> Iterator[ProcedureEvent]:
         """Yields an EpochFinished for each epoch, then the TrialFinished.
@@ -51,7 +60,8 @@ class EndToEnd:
             NonFiniteLossError: if the loss diverges.
         """
         yield from self._arm.run()
-        yield finish(self._arm, self._arm.cost, reason=f"trained {self._arm.epochs_done} epochs")
+        finished, self._outputs = finish(self._arm, self._arm.cost, reason=f"trained {self._arm.epochs_done} epochs")
+        yield finished
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest depends on."""
@@ -65,17 +75,25 @@ class EndToEnd:
         """The network after its last epoch."""
         return self._arm.network_state()
 
+    def take_outputs(self) -> dict[str, ImageOutputs]:
+        """Those of the validation and the test split, when the trial is over."""
+        taken, self._outputs = self._outputs, {}
+        return taken
 
-def finish(arm: ArmTraining, cost: Cost, *, reason: str) -> TrialFinished:
-    """The result of a trial whose final network is this arm's. Here, and only here, the test split is looked at.
+
+def finish(arm: ArmTraining, cost: Cost, *, reason: str) -> tuple[TrialFinished, dict[str, ImageOutputs]]:
+    """The result of a trial whose final network is this arm's, and its outputs on the validation and the test split.
+
+    Here, and only here, the test split is looked at.
 
     Args:
         cost: of the whole trial, what was rejected included.
     """
     assert arm.validation is not None, "a trial trains at least one epoch"
-    return TrialFinished(
+    outputs = {"validation": arm.outputs("validation"), "test": arm.outputs("test")}
+    finished = TrialFinished(
         val_error=arm.validation.error,
-        test_error=arm.measure("test").error,
+        test_error=outputs["test"].measurement.error,
         num_params=arm.num_params,
         num_blocks=getattr(arm.network, "num_blocks", None),
         train_flops=cost.train_flops,
@@ -84,3 +102,4 @@ def finish(arm: ArmTraining, cost: Cost, *, reason: str) -> TrialFinished:
         reason=reason,
         architecture=arm.architecture,
     )
+    return finished, outputs

@@ -57,8 +57,11 @@ def test_an_experiment_runs_and_every_decision_is_in_the_store(write_spec: SpecW
         assert len(store.epochs(grown.id)) == 10 == grown.epochs
         assert len(store.growth_steps(grown.id)) == 2
         assert [attempt["status"] for attempt in store.attempts(grown.id)] == ["succeeded"]
-        (artifact,) = store.artifacts(grown.id)
-        assert artifact["path"] == f"{grown.id}/checkpoint.pt"
+        artifacts = [(artifact["kind"], artifact["path"]) for artifact in store.artifacts(grown.id)]
+        assert artifacts[0] == ("checkpoint", f"{grown.id}/checkpoint.pt")
+        accepted = [step["step"] for step in store.growth_steps(grown.id) if step["verdict"] == "accepted"]
+        names = ["test", *(f"train-{step:04d}" for step in (0, *accepted)), "validation"]
+        assert artifacts[1:] == [("outputs", f"{grown.id}/outputs/{name}.npz") for name in names]
 
 
 def test_the_same_file_gives_the_same_science_again(write_spec: SpecWriter) -> None:
@@ -67,9 +70,9 @@ def test_the_same_file_gives_the_same_science_again(write_spec: SpecWriter) -> N
     assert science(first.experiment_id) == science(second.experiment_id)
 
 
-# The events of GROWN: 1 the attempt starts, 2-3 the seed network's epochs, 4-5 the candidate's, 6-7 the control's,
-# 8 the verdict, 9 the checkpoint's row, 10-15 the second step and its row, 16 the result, 17 its checkpoint's row.
-@pytest.mark.parametrize("deaths", [[3], [5], [6, 9], [8], [16], [17]])
+# The events of GROWN: 1 the attempt starts, 2-3 the seed network's epochs, 4 the row of its outputs, 5-6 the candidate's
+# epochs, 7-8 the control's, 9 the verdict and the rows of its files, the second step, the result, the rows of its files.
+@pytest.mark.parametrize("deaths", [[3], [6], [7, 10], [9], [17], [20]])
 def test_killed_and_resumed_it_ends_in_the_rows_of_an_uninterrupted_run(
     write_spec: SpecWriter, deaths: list[int]
 ) -> None:

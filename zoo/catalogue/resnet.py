@@ -145,15 +145,22 @@ _H_NUMBERS: tuple[Number, ...] = (
 )
 
 
+_SKIP_INIT = Flag(
+    name="skip_init",
+    default=False,
+    description="multiply every branch by a learned number that starts at zero (De and Smith 2020)",
+)
+
+
 def _shortcut_arguments(form: Form, option: str) -> tuple[Argument, ...]:
     shortcut = replace(_SHORTCUT, default=option)
     match form:
         case "plain":
             return ()
         case "preact_resnet":  # f is what makes it one
-            return (shortcut, _H, *_H_NUMBERS)
+            return (shortcut, _H, *_H_NUMBERS, _SKIP_INIT)
         case "resnet":
-            return (shortcut, _H, _F, *_H_NUMBERS)
+            return (shortcut, _H, _F, *_H_NUMBERS, _SKIP_INIT)
 
 
 # ------------------------------------------------------------------------------------------------------------ rules

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from growres.config.expansion import describe_plan, epochs_of_a_step, most_growth_steps
+from growres.config.expansion import describe_plan, epochs_of_a_round, most_rounds
 from growres.config.experiment import GrowthConfig, StopConfig
 
 STOP = "stop: {max_blocks: 12, patience: 3, target_error: 0.01}"
@@ -57,10 +57,10 @@ def _longest_run(growth: GrowthConfig, num_blocks: int, horizon: int) -> int:
                 break
             if stop.patience is not None and rejected >= stop.patience:
                 break
-            if stop.max_epochs is not None and epochs + epochs_of_a_step(growth) > stop.max_epochs:
+            if stop.max_epochs is not None and epochs + epochs_of_a_round(growth, 1) > stop.max_epochs:
                 break
             steps += 1
-            epochs += epochs_of_a_step(growth)
+            epochs += epochs_of_a_round(growth, 1)
             blocks, rejected = (blocks + 1, 0) if accepted else (blocks, rejected + 1)
         longest = max(longest, steps)
     return longest
@@ -75,6 +75,6 @@ def test_the_most_steps_are_those_of_the_longest_run_of_verdicts(control, max_bl
         return
     stop = StopConfig(max_blocks=max_blocks, patience=patience, max_epochs=max_epochs)
     growth = GrowthConfig(seed_epochs=3, epochs_per_step=2, control=control, stop=stop)
-    most, horizon = most_growth_steps(growth, num_blocks=2), 10
+    most, horizon = most_rounds(growth, [2]), 10
     longest = _longest_run(growth, num_blocks=2, horizon=horizon)
     assert longest == (horizon if most is None else min(most, horizon))

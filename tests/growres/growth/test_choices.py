@@ -4,36 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from growres.config.experiment import StopConfig
 from growres.events import GrowthStepDecided, Verdict
 from growres.growth.acceptance import Comparison, ErrorDrop
-from growres.growth.placement import LastStage, RoundRobin
+from growres.growth.placement import GrowthView, LastStage, Proposal, RoundRobin
 from growres.growth.stopping import GrowthProgress, make_stop_rules, reason_to_stop
-from growres.training.loop import Measurement
+from growres.training.outputs import ImageOutputs
 
 
-def decided(verdict: Verdict) -> GrowthStepDecided:
+def decided(verdict: Verdict, *, round: int = 1, stage: int = 0, kind: Any = "append") -> GrowthStepDecided:
     return GrowthStepDecided(
-        step=1, round=1, stage=0, block=1, initialiser="zero_branch", train_error_before=0.1, train_error_candidate=0.1,
+        step=round, round=round, kind=kind, stage=stage, block=1, initialiser="zero_branch",
+        train_error_before=0.1, train_error_candidate=0.1,
         val_error_before=0.2, val_error_candidate=0.2, val_error_control=None, p_value=None, verdict=verdict, reason="",
         num_params_before=1, num_params_after=2, epochs=1, train_flops=1, wall_s=0.0, max_logit_change=0.0,
     )  # fmt: skip
 
 
-def measured(error: float) -> Measurement:
-    return Measurement(loss=1.0, error=error, num_images=100)
+def outputs(error: float, *, losses: Any = 1.0, num_images: int = 100) -> ImageOutputs:
+    """The first images wrong, by their share."""
+    labels = np.zeros(num_images, dtype=np.int64)
+    return ImageOutputs(
+        labels=labels,
+        predictions=(np.arange(num_images) < round(error * num_images)).astype(np.int64),
+        losses=np.broadcast_to(np.asarray(losses, dtype=np.float64), (num_images,)),
+        probabilities=np.full((num_images, 2), 0.5, dtype=np.float16),
+    )
 
 
 def test_round_robin_visits_the_stages_in_turn_whatever_the_verdicts() -> None:
     blocks, history, visited = [1, 1, 1], [], []
     for verdict in ("accepted", "rejected", "rejected", "accepted", "accepted", "rejected", "accepted"):
-        proposal = RoundRobin(None).propose(blocks, history)
+        (proposal,) = RoundRobin(None).propose(GrowthView(blocks=blocks, history=history))
         assert proposal.block == blocks[proposal.stage]
         visited.append(proposal.stage)
         blocks[proposal.stage] += verdict == "accepted"
-        history.append(decided(verdict))
+        history.append(decided(verdict, round=len(history) + 1))
     assert visited == [0, 1, 2, 0, 1, 2, 0]
 
 
@@ -41,14 +50,14 @@ def test_round_robin_keeps_to_the_stages_that_it_was_given() -> None:
     history: list[GrowthStepDecided] = []
     stages = []
     for _ in range(4):
-        stages.append(RoundRobin((2, 1)).propose([1, 1, 1], history).stage)
-        history.append(decided("rejected"))
+        (proposal,) = RoundRobin((2, 1)).propose(GrowthView(blocks=[1, 1, 1], history=history))
+        stages.append(proposal.stage)
+        history.append(decided("rejected", round=len(history) + 1))
     assert stages == [2, 1, 2, 1]
 
 
 def test_last_stage_appends_at_the_end() -> None:
-    proposal = LastStage().propose([1, 2, 4], [])
-    assert (proposal.stage, proposal.block) == (2, 4)
+    assert LastStage().propose(GrowthView(blocks=[1, 2, 4], history=[])) == (Proposal(2, 4),)
 
 
 @pytest.mark.parametrize(
@@ -62,15 +71,15 @@ def test_last_stage_appends_at_the_end() -> None:
     ],
 )
 def test_a_block_is_kept_only_if_the_whole_network_got_better(before, candidate, min_drop, verdict) -> None:
-    comparison = Comparison(before=measured(before), candidate=measured(candidate), control=None)
+    comparison = Comparison(befores=[outputs(before)], candidates=[outputs(candidate)])
     judgement = ErrorDrop(min_drop).judge(comparison)
     assert judgement.verdict == verdict
     assert f"{before:.4f} -> {candidate:.4f}" in judgement.reason
 
 
 def stop_reason(config: dict[str, Any], verdicts: list[Verdict], **progress: Any) -> str | None:
-    defaults: dict[str, Any] = {"val_error": 0.1, "num_blocks": 4, "epochs_trained": 20, "epochs_of_next_step": 5}
-    history = [decided(verdict) for verdict in verdicts]
+    defaults: dict[str, Any] = {"val_error": 0.1, "num_blocks": 4, "epochs_trained": 20, "epochs_of_next_round": 5}
+    history = [decided(verdict, round=number) for number, verdict in enumerate(verdicts, start=1)]
     rules = make_stop_rules(StopConfig.model_validate(config))
     return reason_to_stop(rules, GrowthProgress(history=history, **(defaults | progress)))
 

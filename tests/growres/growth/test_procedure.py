@@ -115,7 +115,8 @@ def test_an_accepted_block_keeps_what_its_candidate_learnt(growth_trial, make_co
     accepted = 0
     for event in growth.run():
         if isinstance(event, EpochFinished) and event.arm == "candidate":
-            candidate = through_a_file(growth.state_dict())["step"]["candidate"]
+            (proposal,) = through_a_file(growth.state_dict())["round"]["proposals"]
+            (candidate,) = proposal["candidates"]
         if isinstance(event, GrowthStepDecided) and event.verdict == "accepted":
             accepted += 1
             current = growth.state_dict()["current"]
@@ -211,7 +212,7 @@ def test_epochs_that_diverged_are_paid_for_and_exhaust_the_budget(growth_trial, 
 def test_an_initialiser_that_breaks_its_promise_is_found_out(growth_trial, make_context, monkeypatch) -> None:
     from growres.growth.initialisers import ZeroBranch
 
-    monkeypatch.setattr(ZeroBranch, "initialise", lambda self, block: None)
+    monkeypatch.setattr(ZeroBranch, "initialise", lambda self, block, previous: None)
     trial = growth_trial()
     with pytest.raises(GrowthError, match="zero_branch changed the logits"):
         list(Growth(trial, make_context(trial)).run())
@@ -223,7 +224,7 @@ def test_only_the_new_block_moves_when_only_it_is_trained(growth_trial, make_con
     for event in growth.run():
         if isinstance(event, EpochFinished) and event.growth_step == 1:
             state = growth.state_dict()
-            weights, parent = state["step"]["candidate"]["weights"], state["current"]["weights"]
+            weights, parent = state["round"]["proposals"][0]["candidates"][0]["weights"], state["current"]["weights"]
             assert all(torch.equal(weights[name], value) for name, value in parent.items())
             new = {name for name in weights if name not in parent}
             assert new and all(name.startswith("stages.0.1.") for name in new)
