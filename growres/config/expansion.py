@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from growres.config.budget import epochs_of_a_round, least_of, most_rounds
 from growres.config.experiment import (
-    AdamGammaConfig,
-    AlwaysConfig,
-    BestOfConfig,
     Experiment,
-    GrowthConfig,
     Procedure,
-    TestedBase,
     TrialConfig,
     Twin,
 )
@@ -73,7 +69,7 @@ def _trial_plan(trial: TrialConfig, experiment: Experiment, num_train: int | Non
     scheduler = experiment.scheduler
     if scheduler is not None:
         least = min(least, scheduler.grace_epochs)
-        most = _least([most, scheduler.max_epochs])
+        most = least_of([most, scheduler.max_epochs])
     return TrialPlan(
         variant=trial.variant,
         seed=trial.seed,
@@ -109,52 +105,6 @@ def _epochs(trial: TrialConfig, experiment: Experiment) -> tuple[int, int | None
     rounds = most_rounds(trial.growth, blocks)
     least = trial.growth.seed_epochs + trial.growth.tail_epochs
     return least, None if rounds is None else least + rounds * epochs_of_a_round(trial.growth, len(blocks))
-
-
-def epochs_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
-    """Epochs that one round takes at most: all proposals, replicates and arms together.
-
-    Args:
-        num_stages: of the network, for a round may have a proposal in each.
-    """
-    accept, placement, initialiser = growth.accept, growth.placement, growth.initialiser
-    replicates = (accept.max_replicates if isinstance(accept, TestedBase) else None) or accept.replicates
-    candidates, screening = 1, 0
-    if isinstance(placement, BestOfConfig):
-        num_proposals = len(placement.stages or range(num_stages))
-        screened = placement.screen != "none"
-        candidates = 1 if screened else num_proposals
-        screening = num_proposals * placement.screen_epochs if screened else 0
-    beginning = initialiser.max_epochs if isinstance(initialiser, AdamGammaConfig) else 0
-    arms = candidates + (1 if growth.control else 0)
-    return screening + replicates * (arms * growth.epochs_per_step + candidates * beginning)
-
-
-def most_rounds(growth: GrowthConfig, blocks: Sequence[int]) -> int | None:
-    """Rounds in the longest run of verdicts that the stop rules allow; None where they set no bound.
-
-    With room for A more blocks and a patience of P, the worst is P - 1 rejections before each acceptance: A * P rounds.
-    Either rule alone sets no bound: rejections need not end, nor acceptances. A budget of epochs always does.
-
-    Args:
-        blocks: residual blocks in each stage before the first round.
-    """
-    stop = growth.stop
-    num_blocks = sum(blocks)
-    bounds: list[int] = []
-    if stop.max_blocks is not None:
-        room = max(stop.max_blocks - num_blocks, 0)
-        if room == 0 or isinstance(growth.accept, AlwaysConfig):
-            bounds.append(room)
-        elif stop.patience is not None:
-            bounds.append(room * stop.patience)
-    if stop.max_epochs is not None:
-        bounds.append(max(stop.max_epochs - growth.seed_epochs, 0) // epochs_of_a_round(growth, len(blocks)))
-    return _least(bounds)
-
-
-def _least(bounds: Iterable[int | None]) -> int | None:
-    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def _sum(parts: Iterable[int | None]) -> int | None:

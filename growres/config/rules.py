@@ -10,20 +10,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import zoo
+from growres.config.budget import most_rounds
 from growres.config.experiment import (
+    AlwaysConfig,
     BoostResNetConfig,
     DatasetConfig,
     GrowthConfig,
     LayerwiseConfig,
     ModelConfig,
     MultiStepSchedule,
+    NewStageConfig,
+    PeriodicConfig,
     Procedure,
     RoundRobinConfig,
     SgdConfig,
     StepSchedule,
+    TestedBase,
     TrainingConfig,
     Twin,
-    ZeroBranchConfig,
+    VersusControlConfig,
 )
 from growres.config.experiment_file import ExperimentFile
 from growres.config.problems import did_you_mean, listed
@@ -161,21 +166,44 @@ def _model_has_layers(point: VariantPoint) -> Iterator[Violation]:
         )
 
 
-def _a_zero_branch_keeps_the_function(point: VariantPoint) -> Iterator[Violation]:
+def _the_initialiser_fits_the_block(point: VariantPoint) -> Iterator[Violation]:
     entry = _entry(point.model)
     if point.growth is None or point.model is None or entry is None or not entry.grows:
         return
-    if not isinstance(point.growth.initialiser, ZeroBranchConfig):
-        return
-    settings = entry.settings(point.model.kwargs)
-    for key, spoiling in _SPOILS_A_ZERO_BRANCH.items():
+    initialiser, settings = point.growth.initialiser.name, entry.settings(point.model.kwargs)
+    keeps_the_function = initialiser in ("zero_branch", "zero_gamma", "skip_init", "gradmax")
+    for key, spoiling in _SPOILS_A_ZERO_BRANCH.items() if keeps_the_function else ():
         if settings.get(key) in spoiling:
             wrong = (
-                f"with {key}: {settings[key]}, {spoiling[settings[key]]}; the initialiser zero_branch needs a block "
+                f"with {key}: {settings[key]}, {spoiling[settings[key]]}; the initialiser {initialiser} needs a block "
                 f"that can be the identity and learn: choose another {key}, or initialiser: kaiming"
             )
             yield Violation((("model", key), ("growth", "initialiser"), ("model", "name")), wrong)
+    # The form preact_resnet is one order of layers, so that it has no argument f.
+    order = settings.get("f", "full_pre")
+    ends_in_norm = order in ("original", "relu_only_pre", "relu_before")
+    at = (("growth", "initialiser"), ("model", "f"), ("model", "name"))
+    if initialiser in _NEEDS_A_LAST_NORM and not ends_in_norm:
+        yield Violation(at, f"the initialiser {initialiser} {_NEEDS_A_LAST_NORM[initialiser]}")
+    if initialiser == "gradmax" and ends_in_norm:
+        wrong = (
+            "the initialiser gradmax chooses what reaches the last convolution, and here a batch norm follows that: "
+            "take preact_resnet, or initialiser: zero_branch"
+        )
+        yield Violation(at, wrong)
+    if initialiser == "skip_init" and not settings.get("skip_init"):
+        wrong = "the initialiser skip_init sets a number that only blocks with skip_init have: add skip_init: true here"
+        yield Violation((("model", "skip_init"), ("growth", "initialiser"), ("model", "name")), wrong)
 
+
+_OF_GAMMA = "sets the gamma of the batch norm that ends a branch, and here a convolution ends it: take {}"
+_NEEDS_A_LAST_NORM = {
+    "zero_gamma": "zeroes the gamma of the batch norm that ends a branch; here a convolution ends it, and a gamma "
+    "before it at zero would leave the whole block without a gradient for ever: take initialiser: zero_branch",
+    "gaussian_gamma": _OF_GAMMA.format("model: {name: resnet}, or initialiser: kaiming"),
+    "uniform_gamma": _OF_GAMMA.format("model: {name: resnet}, or initialiser: kaiming"),
+    "adam_gamma": _OF_GAMMA.format("model: {name: resnet}, or initialiser: kaiming"),
+}
 
 _SPOILS_A_ZERO_BRANCH: dict[str, dict[str, str]] = {
     "shortcut": {"option_c": "a new block's shortcut is a convolution"},
@@ -204,14 +232,63 @@ def _halves_of_a_step_exist(point: VariantPoint) -> Iterator[Violation]:
 
 def _stages_exist(point: VariantPoint) -> Iterator[Violation]:
     blocks = initial_blocks(point.model) if point.model else None
-    if point.growth is None or blocks is None or not isinstance(point.growth.placement, RoundRobinConfig):
+    if point.growth is None or blocks is None:
         return
-    for index, stage in enumerate(point.growth.placement.stages or ()):
+    placement = point.growth.placement
+    for index, stage in enumerate(getattr(placement, "stages", None) or ()):
         if stage >= len(blocks):
             yield Violation(
                 (("growth", "placement", "stages", index), ("model", "blocks"), ("model", "name")),
                 f"there is no stage {stage}; the model's stages are 0 to {len(blocks) - 1}",
             )
+    if isinstance(placement, NewStageConfig) and placement.max_stages <= len(blocks):
+        yield Violation(
+            (("growth", "placement", "max_stages"), ("model", "blocks"), ("model", "name")),
+            f"max_stages ({placement.max_stages}) must be more than the {len(blocks)} stages that the model has",
+        )
+
+
+def _what_is_never_undone_is_always_accepted(point: VariantPoint) -> Iterator[Violation]:
+    growth = point.growth
+    if growth is None or isinstance(growth.accept, AlwaysConfig):
+        return
+    needs = {
+        "when: periodic": isinstance(growth.when, PeriodicConfig),
+        "placement.freeze": isinstance(growth.placement, RoundRobinConfig) and growth.placement.freeze is not None,
+    }
+    for key in (key for key, asked in needs.items() if asked):
+        wrong = f"{key} belongs to growth that never takes a block back: give accept: {{name: always}}"
+        yield Violation((("growth", "accept"), ("growth",)), wrong)
+
+
+def _a_control_is_there_to_compare_with(point: VariantPoint) -> Iterator[Violation]:
+    growth = point.growth
+    if growth is not None and isinstance(growth.accept, VersusControlConfig) and not growth.control:
+        wrong = "accept: versus_control compares with control arms: give control: true"
+        yield Violation((("growth", "control"), ("growth", "accept")), wrong)
+
+
+def _replicates_rise(point: VariantPoint) -> Iterator[Violation]:
+    accept = point.growth.accept if point.growth else None
+    most = accept.max_replicates if isinstance(accept, TestedBase) else None
+    if accept is not None and most is not None and most < accept.replicates:
+        yield Violation(
+            (("growth", "accept", "max_replicates"), ("growth", "accept", "replicates")),
+            f"max_replicates ({most}) must not be less than replicates ({accept.replicates})",
+        )
+
+
+def _rounds_are_bounded(point: VariantPoint) -> Iterator[Violation]:
+    """Where something is shared out over the rounds, there must be a most of them."""
+    growth, blocks = point.growth, initial_blocks(point.model) if point.model else None
+    if growth is None or blocks is None or most_rounds(growth, blocks) is not None:
+        return
+    wrong = "needs to know the most rounds that there can be: give growth.stop max_epochs, or max_blocks and patience"
+    if isinstance(growth.accept, TestedBase) and growth.accept.spend == "holm":
+        yield Violation((("growth", "accept", "spend"), ("growth", "stop")), f"spend: holm {wrong}")
+    if growth.schedule_at_growth == "whole_run":
+        paths = (("growth", "schedule_at_growth"), ("growth", "stop"))
+        yield Violation(paths, f"schedule_at_growth: whole_run {wrong}")
 
 
 # -------------------------------------------------------------------------------------------------------- training
@@ -239,8 +316,11 @@ def _warmup_ends(point: VariantPoint) -> Iterator[Violation]:
 def _epochs_of_a_schedule(point: VariantPoint) -> Iterator[tuple[tuple[str, str], int]]:
     """Every length that a schedule runs over: each arm of a growth runs it anew."""
     if point.growth is not None and point.procedure == "growth":
-        yield ("growth", "seed_epochs"), point.growth.seed_epochs
-        yield ("growth", "epochs_per_step"), point.growth.epochs_per_step
+        if point.growth.schedule_at_growth == "restart":
+            yield ("growth", "seed_epochs"), point.growth.seed_epochs
+            yield ("growth", "epochs_per_step"), point.growth.epochs_per_step
+        if point.growth.tail_epochs:
+            yield ("growth", "tail_epochs"), point.growth.tail_epochs
     elif point.layerwise is not None and point.procedure == "layerwise":
         yield ("layerwise", "epochs_per_layer"), point.layerwise.epochs_per_layer
     elif point.boostresnet is not None and point.procedure == "boostresnet":
@@ -391,9 +471,13 @@ _VARIANT_RULES: tuple[Callable[[VariantPoint], Iterator[Violation]], ...] = (
     _model_can_grow,
     _model_has_layers,
     _twins_have_a_parent,
-    _a_zero_branch_keeps_the_function,
+    _the_initialiser_fits_the_block,
     _halves_of_a_step_exist,
     _stages_exist,
+    _what_is_never_undone_is_always_accepted,
+    _a_control_is_there_to_compare_with,
+    _replicates_rise,
+    _rounds_are_bounded,
     _nesterov_has_momentum,
     _warmup_ends,
     _milestones_rise,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from growres.config.expansion import epochs_of_a_round, most_rounds
+from growres.config.budget import epochs_of_a_round, most_rounds
 from growres.config.experiment import BestOfConfig, GrowthConfig, TrialConfig
 from growres.events import EpochFinished, GrowthStepDecided, ProcedureEvent
 from growres.growth.arms import Arms

@@ -70,8 +70,8 @@ def test_the_same_file_gives_the_same_science_again(write_spec: SpecWriter) -> N
     assert science(first.experiment_id) == science(second.experiment_id)
 
 
-# The events of GROWN: 1 the attempt starts, 2-3 the seed network's epochs, 4 the row of its outputs, 5-6 the candidate's
-# epochs, 7-8 the control's, 9 the verdict and the rows of its files, the second step, the result, the rows of its files.
+# The events of GROWN: 1 the attempt starts, 2-3 the seed network's epochs, 4 the row of its outputs, 5-6 the
+# candidate's epochs, 7-8 the control's, 9 the verdict, then its files, the second step, the result, its files.
 @pytest.mark.parametrize("deaths", [[3], [6], [7, 10], [9], [17], [20]])
 def test_killed_and_resumed_it_ends_in_the_rows_of_an_uninterrupted_run(
     write_spec: SpecWriter, deaths: list[int]

@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from growres.config.expansion import describe_plan, epochs_of_a_round, most_rounds
+from growres.config.budget import epochs_of_a_round, most_rounds
+from growres.config.expansion import describe_plan
 from growres.config.experiment import GrowthConfig, StopConfig
 
 STOP = "stop: {max_blocks: 12, patience: 3, target_error: 0.01}"

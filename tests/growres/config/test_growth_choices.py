@@ -1,0 +1,97 @@
+"""What the section growth may say, and what of it does not go together."""
+
+from __future__ import annotations
+
+import pytest
+
+ACCEPT = "accept: {name: error_drop, min_drop: 0.0}"
+INITIALISER = "initialiser: {name: zero_branch}"
+PLACEMENT = "placement: {name: round_robin}"
+MODEL = "model: {name: preact_resnet, blocks: [1, 1], widths: [16, 32]}"
+POST_ACTIVATION = "model: {name: resnet, blocks: [1, 1], widths: [16, 32]}"
+STOP = "stop: {max_blocks: 12, patience: 3, target_error: 0.01}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (PLACEMENT, "placement: {name: widest_gap, stages: [1], images: 64}"),
+        (PLACEMENT, "placement: {name: best_of, screen: cached_features, screen_epochs: 3}"),
+        (PLACEMENT, "placement: {name: new_stage, max_stages: 3}"),
+        (PLACEMENT, "when: {name: plateau, patience: 2}"),
+        (INITIALISER, "initialiser: {name: gradmax}"),
+        (INITIALISER, "initialiser: {name: copy_previous}"),
+        (ACCEPT, "accept: {name: mcnemar, alpha: 0.1, spend: alpha_spending, replicates: 2, max_replicates: 4}"),
+        (ACCEPT, "accept: {name: mcnemar, spend: holm}"),
+        (ACCEPT, "accept: {name: paired_loss, max_error_rise: 0.01}"),
+        ("control: false", "control: true\n      optimizer_at_growth: {name: shrink_and_perturb, shrink: 0.5}"),
+        ("control: false", "schedule_at_growth: whole_run\n      old_lr_factor: 0.1\n      prune: true"),
+        (STOP, "stop: {noise_floor: {}, max_flops: 1e12}"),
+    ],
+)
+def test_every_choice_can_be_written(digits: str, load, key: str, value: str) -> None:
+    assert load(digits.replace(key, value)).experiment.trials[0].growth is not None
+
+
+@pytest.mark.parametrize("initialiser", ["zero_gamma", "gaussian_gamma", "uniform_gamma", "adam_gamma"])
+def test_what_is_set_in_the_last_batch_norm_needs_a_branch_that_ends_in_one(
+    digits: str, load, refuse, initialiser: str
+) -> None:
+    asking = digits.replace(INITIALISER, f"initialiser: {{name: {initialiser}}}")
+    (problem,) = refuse(asking)
+    assert f"the initialiser {initialiser}" in problem and "a convolution ends it" in problem
+    assert load(asking.replace(MODEL, POST_ACTIVATION)).experiment.trials[0].growth.initialiser.name == initialiser
+
+
+def test_gradmax_needs_a_branch_that_ends_in_a_convolution(digits: str, load, refuse) -> None:
+    asking = digits.replace(INITIALISER, "initialiser: {name: gradmax}")
+    (problem,) = refuse(asking.replace(MODEL, POST_ACTIVATION))
+    assert "a batch norm follows" in problem and "take preact_resnet" in problem
+
+
+def test_skip_init_needs_blocks_that_have_the_number(digits: str, load, refuse) -> None:
+    asking = digits.replace(INITIALISER, "initialiser: {name: skip_init}")
+    (problem,) = refuse(asking)
+    assert "add skip_init: true" in problem
+    load(asking.replace("widths: [16, 32]}", "widths: [16, 32], skip_init: true}"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wrong"),
+    [
+        (PLACEMENT, "when: {name: periodic}", "give accept: {name: always}"),
+        (PLACEMENT, "placement: {name: round_robin, freeze: {window_epochs: 10}}", "give accept: {name: always}"),
+        (ACCEPT, "accept: {name: versus_control}", "give control: true"),
+        (ACCEPT, "accept: {name: mcnemar, replicates: 3, max_replicates: 2}", "must not be less than replicates"),
+        (PLACEMENT, "placement: {name: new_stage, max_stages: 2}", "must be more than the 2 stages"),
+        (PLACEMENT, "placement: {name: best_of, stages: [0, 5]}", "there is no stage 5"),
+        (PLACEMENT, "placement: {name: widest_gap, stages: [7]}", "there is no stage 7"),
+        (ACCEPT, "accept: {name: mcnemar, alpha: 0.7}", "less than 0.5"),
+        (STOP, "stop: {noise_floor: {min_points: 2}}", "4 or more|at least 4|greater than or equal to 4"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(digits: str, refuse, key: str, value: str, wrong: str) -> None:
+    problems = "\n".join(refuse(digits.replace(key, value)))
+    assert any(words in problems for words in wrong.split("|")), problems
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(ACCEPT, "accept: {name: mcnemar, spend: holm}"), (ACCEPT, "schedule_at_growth: whole_run")]
+)
+def test_what_is_shared_out_over_the_rounds_needs_a_most_of_them(
+    digits: str, load, refuse, key: str, value: str
+) -> None:
+    unbounded = digits.replace(key, value).replace(STOP, "stop: {patience: 3}")
+    assert any("the most rounds" in problem for problem in refuse(unbounded))
+    load(unbounded.replace("stop: {patience: 3}", "stop: {max_epochs: 60}"))
+
+
+@pytest.mark.parametrize("budget", ["max_epochs: 100", "max_flops: 1e9", "max_seconds: 60"])
+def test_a_budget_ends_a_growth_without_a_patience(digits: str, load, budget: str) -> None:
+    stop = load(digits.replace(STOP, f"stop: {{{budget}}}")).experiment.trials[0].growth.stop
+    assert stop.patience is None
+
+
+def test_the_noise_floor_alone_has_a_patience_beside_it(digits: str, load) -> None:
+    stop = load(digits.replace(STOP, "stop: {noise_floor: {}}")).experiment.trials[0].growth.stop
+    assert stop.patience == 3
