@@ -95,12 +95,15 @@ _VARIANT_COLUMNS = (
 
 _GROWTH_STEP_COLUMNS = (
     figure("step"),
+    figure("round"),
+    Column(key="kind"),
     figure("stage"),
     figure("block"),
     Column(key="initialiser", leave_out=5),
     figure("val_error_before", title="val before", show=figures.percent),
     figure("val_error_candidate", title="with block", show=figures.percent),
     figure("val_error_control", title="control", show=figures.percent),
+    figure("num_replicates", title="seeds", leave_out=7),
     figure("p_value", title="p", show=figures.decimal, leave_out=1),
     Column(key="verdict"),
     figure("num_params_after", title="params", show=figures.count),
@@ -167,8 +170,14 @@ def print_leaderboard(rows: Sequence[dict[str, Any]], output: Format) -> None:
 
 
 def print_growth_steps(rows: Sequence[dict[str, Any]], output: Format) -> None:
-    """A trial's proposals with their verdicts; a control's error and a p-value only where there are any."""
-    print_rows(rows, without_empty(_GROWTH_STEP_COLUMNS, rows, "val_error_control", "p_value"), output)
+    """A trial's proposals with their verdicts; what is the same in every ordinary growth only where it is not."""
+    columns = without_empty(_GROWTH_STEP_COLUMNS, rows, "val_error_control", "p_value")
+    ordinary = {
+        "round": all(row["round"] == row["step"] for row in rows),
+        "kind": all(row["kind"] == "append" for row in rows),
+        "num_replicates": all(row["num_replicates"] == 1 for row in rows),
+    }
+    print_rows(rows, [column for column in columns if not ordinary.get(column.key)], output)
 
 
 def by_error(rows: Iterable[dict[str, Any]], key: str) -> list[dict[str, Any]]:

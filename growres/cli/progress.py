@@ -58,7 +58,7 @@ class TrialProgress:
 
     @property
     def blocks(self) -> str | None:
-        return f"+{self.kept_blocks}" if self.growth_steps else None
+        return f"{self.kept_blocks:+d}" if self.growth_steps else None
 
     def follow(self, event: Event) -> None:
         """Takes over what the event tells."""
@@ -78,7 +78,7 @@ class TrialProgress:
             case GrowthStepDecided():
                 accepted = event.verdict == "accepted"
                 self.growth_steps += 1
-                self.kept_blocks += accepted
+                self.kept_blocks += accepted * (-1 if event.kind == "remove" else 1)
                 self.verdict = event.verdict
                 self.candidate_error = None
                 if accepted:
@@ -170,7 +170,8 @@ def sentence(trial: TrialProgress, event: Event) -> str | None:
             change = f"val error {figures.percent(event.val_error_before)} -> {after}"
             if event.val_error_candidate is None:
                 change = figures.text(event.reason)
-            step = f"step {event.step} {event.verdict}, block {event.block} in stage {event.stage}"
+            doing = " taken away" if event.kind == "remove" else ""
+            step = f"step {event.step} {event.verdict}, block {event.block} in stage {event.stage}{doing}"
             return f"{trial.label}: {step}, {change}"
         case TrialFinished():
             blocks = "" if event.num_blocks is None else f"{figures.number_of(event.num_blocks, 'block')}, "

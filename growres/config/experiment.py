@@ -83,6 +83,13 @@ class DatasetConfig(Frozen):
     """The fraction of training and validation labels that are changed to another class. The test labels stay."""
 
 
+class VariantDatasetConfig(Frozen):
+    """What of the data set a variant may have otherwise than the file."""
+
+    label_noise: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """In place of the file's dataset.label_noise."""
+
+
 # ------------------------------------------------------------------------------------------------------ training
 
 

@@ -71,6 +71,8 @@ class VariantEntry(Frozen):
     recipe: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] | None = None
     """How the model's authors trained it, laid over the file's `training`: paper, or short where theirs ran for days;
     growres zoo show has the text."""
+    dataset: dict[str, Any] | None = None
+    """Takes label_noise, in place of the file's: for experiments on where a growth stops."""
     training: dict[str, Any] = {}
     """Laid over the file's `training` and the recipe."""
     growth: dict[str, Any] | None = None

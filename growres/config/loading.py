@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from growres.config.checking import check
-from growres.config.experiment import Experiment, TrainingConfig, TrialConfig, Twin
+from growres.config.experiment import (
+    DatasetConfig,
+    Experiment,
+    TrainingConfig,
+    TrialConfig,
+    Twin,
+    VariantDatasetConfig,
+)
 from growres.config.experiment_file import MOST_TRIALS, ExperimentFile
 from growres.config.overrides import apply_overrides
 from growres.config.problems import Problems, listed, printable
@@ -176,7 +183,7 @@ def _trials(file: ExperimentFile, points: Sequence[_Point]) -> Iterator[TrialCon
                 variant=point.variant,
                 seed=seed,
                 sweep_point=point.swept,
-                dataset=file.dataset,
+                dataset=_dataset_of(file.dataset, sections.dataset),
                 procedure=sections.procedure,
                 model=sections.model,
                 recipe=sections.recipe,
@@ -186,6 +193,13 @@ def _trials(file: ExperimentFile, points: Sequence[_Point]) -> Iterator[TrialCon
                 boostresnet=sections.boostresnet,
                 resources=file.resources,
             )
+
+
+def _dataset_of(dataset: DatasetConfig, own: VariantDatasetConfig | None) -> DatasetConfig:
+    """The file's, but for what the variant has otherwise, which was checked when it was read."""
+    if own is None or own.label_noise is None:
+        return dataset
+    return dataset.model_copy(update={"label_noise": own.label_noise})
 
 
 def _with_twins(trials: Iterator[TrialConfig], twins: Mapping[str, tuple[Twin, ...]]) -> Iterator[TrialConfig]:

@@ -28,6 +28,7 @@ from growres.config.experiment import (
     TestedBase,
     TrainingConfig,
     Twin,
+    VariantDatasetConfig,
     VersusControlConfig,
 )
 from growres.config.experiment_file import ExperimentFile
@@ -61,6 +62,7 @@ class VariantPoint:
     """The section is there, readable or not."""
     layerwise: LayerwiseConfig | None = None
     has_layerwise: bool = False
+    dataset: VariantDatasetConfig | None = None
     twins: tuple[Twin, ...] = ()
     boostresnet: BoostResNetConfig | None = None
     has_boostresnet: bool = False

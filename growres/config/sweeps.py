@@ -21,6 +21,7 @@ from growres.config.experiment import (
     LayerwiseConfig,
     ModelConfig,
     TrainingConfig,
+    VariantDatasetConfig,
 )
 from growres.config.problems import Problems, did_you_mean, listed
 from growres.config.shape import key_paths
@@ -28,6 +29,7 @@ from growres.config.tree import Node, plain, with_value
 
 SETTABLE_KEYS: tuple[str, ...] = (
     *("recipe", "training", "growth", "layerwise", "boostresnet", "model"),
+    *key_paths(VariantDatasetConfig, "dataset"),
     *key_paths(TrainingConfig, "training"),
     *key_paths(GrowthConfig, "growth"),
     *key_paths(LayerwiseConfig, "layerwise"),

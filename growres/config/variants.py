@@ -22,6 +22,7 @@ from growres.config.experiment import (
     Procedure,
     TrainingConfig,
     Twin,
+    VariantDatasetConfig,
 )
 from growres.config.experiment_file import VariantEntry
 from growres.config.problems import Problem, Problems, is_swept
@@ -147,6 +148,7 @@ class VariantCheck:
         growth = self._section(GrowthConfig, growth_node)
         layerwise = self._section(LayerwiseConfig, layerwise_node)
         boostresnet = self._section(BoostResNetConfig, boostresnet_node)
+        dataset = self._section(VariantDatasetConfig, _written(node.get("dataset")))
         recipe = _text(node.get("recipe"))
         if isinstance(node.value, dict) and node.get("training") is None and recipe is None:
             self._problems.at_key(node, "missing key 'training', here or at the top level of the file")
@@ -161,10 +163,11 @@ class VariantCheck:
             has_layerwise=layerwise_node is not None,
             boostresnet=boostresnet.model,
             has_boostresnet=boostresnet_node is not None,
+            dataset=dataset.model,
             twins=twins,
         )
         reported = Reported.of(
-            model=model, training=training, growth=growth, layerwise=layerwise, boostresnet=boostresnet
+            model=model, training=training, growth=growth, layerwise=layerwise, boostresnet=boostresnet, dataset=dataset
         )
         for violation in variant_violations(point):
             report(violation, node, reported, self._problems)

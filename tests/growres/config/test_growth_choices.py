@@ -95,3 +95,13 @@ def test_a_budget_ends_a_growth_without_a_patience(digits: str, load, budget: st
 def test_the_noise_floor_alone_has_a_patience_beside_it(digits: str, load) -> None:
     stop = load(digits.replace(STOP, "stop: {noise_floor: {}}")).experiment.trials[0].growth.stop
     assert stop.patience == 3
+
+
+def test_a_variant_may_have_a_label_noise_of_its_own_and_sweep_it(digits: str, load, refuse) -> None:
+    sweep = "sweep: {dataset.label_noise: {grid: [0.0, 0.1]}}"
+    trials = load(digits.replace(MODEL, f"{MODEL}\n    {sweep}")).experiment.trials
+    assert [trial.dataset.label_noise for trial in trials if trial.variant == "simons"] == [0.0, 0.0, 0.1, 0.1]
+    assert {trial.dataset.label_noise for trial in trials if trial.variant == "lenet5"} == {0.0}
+    (problem,) = refuse(digits.replace(MODEL, f"{MODEL}\n    {sweep.replace('0.1', '1.5')}"))
+    assert "label_noise" in problem and "1.5" in problem
+    assert any("noise" in line for line in refuse(digits.replace(MODEL, f"{MODEL}\n    dataset: {{noise: 0.1}}")))

@@ -191,7 +191,7 @@ MISTAKES = [
     (SWEEP, "sweep: {^lr: {grid: [1]}}", RESNET + "lr: .*, did you mean 'training.optimizer.lr'"),
     (
         SWEEP,
-        "sweep: {^dataset.label_noise: {grid: [1]}}",
+        "sweep: {^dataset.split_seed: {grid: [1]}}",
         RESNET + "dataset.*: .* trials of an experiment share its data",
     ),
     (
