@@ -24,6 +24,7 @@ from tests.bench import (
     bench_loop,
     bench_recorder,
     bench_report,
+    bench_screening,
     bench_submit,
 )
 from tests.bench.measuring import Row, machine
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "defaults": bench_defaults.run,
     "report": bench_report.run,
     "submit": bench_submit.run,
+    "screening": bench_screening.run,
 }
 
 _COLUMNS = (
