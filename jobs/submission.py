@@ -241,7 +241,10 @@ def _task(trial: TrialRow, folder: Path, home: Path) -> TrialTask:
 def _with_pinned_data(experiment: Experiment) -> Experiment:
     """The data set as any worker, and a later resume, finds it: an absolute path, a commit for a revision."""
     dataset = pin_source(experiment.dataset, growres_home()).model_dump()
-    trials = [{**trial.model_dump(), "dataset": dataset} for trial in experiment.trials]
+    trials = [
+        {**trial.model_dump(), "dataset": {**dataset, "label_noise": trial.dataset.label_noise}}
+        for trial in experiment.trials
+    ]
     return Experiment.model_validate({**experiment.model_dump(), "dataset": dataset, "trials": trials})
 
 
