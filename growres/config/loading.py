@@ -16,7 +16,15 @@ from growres.config.overrides import apply_overrides
 from growres.config.problems import Problems, listed, printable
 from growres.config.rules import VariantPoint, data_violations, file_violations
 from growres.config.tree import Node, plain
-from growres.config.variants import Reported, Variant, VariantCheck, read_variant, report
+from growres.config.variants import (
+    Reported,
+    Variant,
+    VariantCheck,
+    find_recipe,
+    hidden_by_recipe,
+    read_variant,
+    report,
+)
 from growres.config.yaml_tree import Source, parse
 from growres.errors import ConfigError
 
@@ -43,6 +51,8 @@ class LoadedExperiment:
     """The file as it was read."""
     effective: dict[str, Any]
     """The file's values after `--set`, not expanded yet."""
+    notes: tuple[str, ...]
+    """What is as the file says and may still surprise its writer, a sentence each."""
     _root: Node = field(repr=False, compare=False)
     _points: Sequence[_Point] = field(repr=False, compare=False)
 
@@ -79,7 +89,8 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> LoadedExperime
     problems.raise_if_any()
     assert expansion.file is not None, "a file without problems could be read"
     experiment = _experiment(expansion.file, expansion.points)
-    return LoadedExperiment(experiment, text, plain(root), root, expansion.points)
+    notes = tuple(_replaced_defaults(root, expansion.points))
+    return LoadedExperiment(experiment, text, plain(root), notes, root, expansion.points)
 
 
 def _read(path: Path) -> str:
@@ -136,6 +147,21 @@ def _expand(root: Node, problems: Problems) -> _Expansion:
         for swept, node, sections in itertools.islice(VariantCheck(variant, name, problems).points(), most)
     ]
     return _Expansion(file.model, points)
+
+
+def _replaced_defaults(root: Node, points: Sequence[_Point]) -> Iterator[str]:
+    """A sentence for each recipe of a variant that puts its own keys in place of the file's."""
+    told = set()
+    for point in points:
+        name, recipe, model = point.variant, point.sections.recipe, point.sections.model
+        if model is None or recipe is None or (name, recipe, model.name) in told:
+            continue
+        told.add((name, recipe, model.name))
+        training = find_recipe(model.name, recipe) or {}
+        variant = root.entries["variants"].entries[name]
+        if hidden := hidden_by_recipe(root.get("training"), variant, training):
+            keys = listed(f"training.{key}" for key in hidden)
+            yield f"the recipe {recipe} of {model.name} in the variant {name} replaces the file's {keys}"
 
 
 def _are_too_many(variants: Sequence[Variant], num_seeds: int, entries: Node, problems: Problems) -> bool:
