@@ -25,7 +25,7 @@ _TEXT_WIDTH = 100
 _LONGEST_PERIOD = 40
 """Layers of the longest block whose repetition is recognised."""
 
-_LAYER_COLUMNS = (
+LAYER_COLUMNS = (
     Column(key="name", title="layer", min_width=16, tells_apart=True),
     Column(key="kind", min_width=12, wraps=True, leave_out=1),
     Column(key="output_shape", title="output", show=lambda shape: figures.shape(shape)),
@@ -91,7 +91,7 @@ def print_network(
         case Format.JSON:
             print_json(_document(subject))
         case Format.CSV:
-            print_rows([asdict(layer) for layer in subject.counts.layers], _LAYER_COLUMNS, output)
+            print_rows([asdict(layer) for layer in subject.counts.layers], LAYER_COLUMNS, output)
         case _:
             _Portrait(output).print(subject, all_layers=all_layers)
 
@@ -145,7 +145,7 @@ class _Portrait:
         self._arguments(list(_argument_rows(subject)))
         counts = seen_in_image(subject.counts, subject.image_size)
         rows = [{**asdict(layer), "name": _short_name(layer)} for layer in counts.layers]
-        self._section("Layers", [*(rows if all_layers else folded(rows)), _total(counts)], _LAYER_COLUMNS)
+        self._section("Layers", [*(rows if all_layers else folded(rows)), _total(counts)], LAYER_COLUMNS)
         self._section("Parts", _part_rows(counts), _PART_COLUMNS)
         print()
         self._recipes(subject)
@@ -172,7 +172,7 @@ class _Portrait:
         self._headline("Recipes of training")
         for name, recipe in subject.entry.recipes.items():
             self._say(f"recipe: {name} ({recipe.cost})")
-            for line in _as_yaml(recipe.training):
+            for line in _as_yaml(recipe.training, width=self._width):
                 print(f"    {line}")
             if recipe.differs:
                 self._say(f"Differs: {recipe.differs}.")
@@ -288,9 +288,11 @@ def _total(counts: Counts) -> dict[str, Any]:
     }
 
 
-def _as_yaml(training: Mapping[str, Any]) -> list[str]:
+def _as_yaml(training: Mapping[str, Any], *, width: int) -> list[str]:
     """The section as a person would write it: a key a line, what it holds beside it."""
-    text: str = yaml.safe_dump(dict(training), sort_keys=False, default_flow_style=None, width=110)
+    # PyYAML breaks a line behind the entry that passes the width, and our lines are indented.
+    at_last = 110 if width >= _TEXT_WIDTH else width - 28
+    text: str = yaml.safe_dump(dict(training), sort_keys=False, default_flow_style=None, width=at_last)
     return text.splitlines()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from growres.config.tree import Node, Path, Place, Unreadable, plain
-from growres.errors import ConfigError, nearest
+from growres.errors import SpecError, nearest
 
 _LONGEST_VALUE = 80
 _LONGEST_TEXT = 1000
@@ -55,10 +55,10 @@ class Problems:
         return bool(self._found)
 
     def raise_if_any(self) -> None:
-        """Raises ConfigError with every problem, one a line, in the order of their places."""
+        """Raises SpecError with every problem, one a line, in the order of their places."""
         if self._found:
             lines = [str(problem) for problem in sorted(self._found.values(), key=lambda problem: problem.place)]
-            raise ConfigError("\n".join(lines))
+            raise SpecError("\n".join(lines))
 
 
 def is_swept(path: Path) -> bool:

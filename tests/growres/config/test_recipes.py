@@ -155,3 +155,8 @@ def test_what_a_recipe_replaces_of_the_file_is_noted(load):
 def test_a_recipe_of_an_unknown_network_says_only_that_the_network_is_unknown(refuse):
     lines = refuse(FILE.replace("vgg16_bn", "vgg17_bn"))
     assert len(lines) == 1 and "no network is named 'vgg17_bn'" in lines[0]
+
+
+def test_no_recipe_mirrors_digits():
+    for recipe in zoo.describe("lenet5").recipes.values():
+        assert "flip" not in recipe.training["augment"]
