@@ -203,7 +203,8 @@ class _Portrait:
         self._missing |= dict.fromkeys(print_rows(rows, columns, self._output))
 
     def _headline(self, text: str) -> None:
-        print(f"## {text}\n" if self._output is Format.MD else self._bold(text))
+        wrapped = textwrap.fill(text, self._width)
+        print(f"## {text}\n" if self._output is Format.MD else self._bold(wrapped))
 
     def _bold(self, text: str) -> str:
         return typer.style(text, bold=True) if self._colored else text

@@ -67,8 +67,8 @@ class VariantEntry(Frozen):
     """end_to_end: train the whole network; growth: the Simons procedure, block by block."""
     model: dict[str, Any]
     recipe: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] | None = None
-    """How the model's authors trained it, laid over the file's `training`: paper, or short where theirs ran for days;
-    growres zoo show has the text."""
+    """How the model's authors trained it, in place of the same keys of the file's `training`: paper, or short where
+    theirs ran for days; growres zoo show has the text."""
     training: dict[str, Any] = {}
     """Laid over the file's `training` and the recipe."""
     growth: dict[str, Any] | None = None
