@@ -28,8 +28,8 @@ OverridesOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change a key of the file, as in training.epochs=3: it wins over recipes, a variant's own keys win "
-        "over it, and variants.NAME.training.epochs=3 wins over all. Repeatable.",
+        help="Change a key of the file, as in training.epochs=3. That wins over recipes; a variant's own keys win over "
+        "it, and are set by variants.NAME.training.epochs=3. Repeatable.",
     ),
 ]
 

@@ -62,6 +62,19 @@ def test_what_the_command_line_sets_of_the_defaults_is_laid_over_the_recipe(load
     assert trial.training.label_smoothing == 0
 
 
+def test_the_order_in_which_the_layers_of_training_win(load):
+    def epochs(text, *overrides):
+        return [trial.training.epochs for trial in load(text, *overrides).experiment.trials]
+
+    short = FILE.replace("recipe: paper", "recipe: short")
+    own = short + "    training: {epochs: 4}\n"
+    swept = own + "    sweep: {training.epochs: {grid: [6]}}\n"
+    of_all, of_one = "training.epochs=3", "variants.vgg.training.epochs=5"
+    assert epochs(short) == [20] and epochs(short, of_all) == [3]
+    assert epochs(own, of_all) == [4] and epochs(own, of_all, of_one) == [5]
+    assert epochs(swept, of_all, of_one) == [6]
+
+
 def test_a_recipe_can_be_swept(load):
     text = FILE.replace("recipe: paper", "sweep: {recipe: {grid: [paper, short]}}")
     assert [(t.recipe, t.training.epochs) for t in load(text).experiment.trials] == [("paper", 74), ("short", 20)]
