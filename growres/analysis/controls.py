@@ -37,7 +37,7 @@ class ControlComparison:
             f"Of {self.num_steps} {blocks}, {self.num_better} beat the control arm, {self.num_equal} did as well and "
             f"{self.num_worse} worse."
         )
-        return f"{counts} On the mean the error with the block is {self._difference_in_words}."
+        return f"{counts} On average the error with the block is {self._difference_in_words}."
 
     @property
     def _difference_in_words(self) -> str:

@@ -28,7 +28,7 @@ def analyze(
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id: k3f9xa-3, digits-3 or latest-1.")],
     pictures: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="A folder for all pictures, or net.svg or .png for one."),
+        typer.Option("--output", "-o", metavar="PATH", help="A folder for all pictures, or FILE.svg or .png for one."),
     ] = None,
     level: Annotated[float, typer.Option("--level", metavar="L", help="Of all intervals, between 0 and 1.")] = 0.9,
     output: Annotated[
@@ -74,7 +74,10 @@ def _is_folder(target: Path) -> bool:
 def _check_target(target: Path) -> None:
     from growres.report.drawing import check_picture_path
 
-    check_picture_path(target.with_suffix(".svg") if _is_folder(target) else target)
+    if target.is_dir():
+        check_picture_path(target / "boosting.svg")
+    else:  # of a folder that is yet to be made, the one it is to stand in must be there
+        check_picture_path(target.with_suffix(".svg") if _is_folder(target) else target)
 
 
 def _draw(target: Path, growth: StoredGrowth, evidence: Evidence) -> None:
@@ -178,7 +181,7 @@ class _Page:
         from growres.report.evidence import ALL, Omitted
 
         if isinstance(decay, Omitted):
-            self._say(f"{series.capitalize()}: left out: {decay.reason}")
+            self._say(f"{series.capitalize()}: {_left_out(decay)}")
             return
         print(f"{series.capitalize()}, {figures.number_of(len(decay.networks), 'network')}:", end="\n\n")
         rows = _law_rows(decay)
@@ -192,7 +195,7 @@ class _Page:
         from growres.report.evidence import Omitted
 
         if isinstance(boosting, Omitted):
-            self._say(f"Left out: {boosting.reason}")
+            self._say(f"Boosting: {_left_out(boosting)}")
             return
         self._rows(_boosting_rows(boosting), _BOOSTING_COLUMNS)
         self._say(boosting.analysis.sentence)
@@ -201,7 +204,7 @@ class _Page:
         from growres.report.evidence import Omitted
 
         if isinstance(controls, Omitted):
-            self._say(f"Left out: {controls.reason}.")
+            self._say(f"Control arms: {_left_out(controls)}")
             return
         compared = _compared(controls)
         self._rows([_control_row(blocks, one) for blocks, one in compared.items()], _CONTROL_COLUMNS)
@@ -242,7 +245,11 @@ def _headline(growth: StoredGrowth) -> str:
 def _reason_or(part: Any) -> str:
     from growres.report.evidence import Omitted
 
-    return f"Noise floor: left out: {part.reason}." if isinstance(part, Omitted) else str(part.sentence)
+    return f"Noise floor: {_left_out(part)}" if isinstance(part, Omitted) else str(part.sentence)
+
+
+def _left_out(part: Omitted) -> str:
+    return f"left out: {part.reason.rstrip('.')}."
 
 
 def _law_rows(decay: Decay) -> list[Row]:

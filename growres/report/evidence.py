@@ -142,6 +142,10 @@ def decay_of(growth: StoredGrowth, quantity: Quantity, series: Series, *, level:
     num_images = growth.num_validation_images
     networks = growth.series(series, quantity)
     points = [(one.num_blocks, value_of(one, quantity)) for one in networks]
+    if series == ACCEPTED and len(networks) > 1 and networks == growth.series(ALL, quantity):
+        return Omitted("every proposal was accepted, so that these are the same networks")
+    if not networks:
+        return Omitted(f"a {growth.trial.procedure} trial stores no validation {quantity} with its steps")
     if num_images is None:
         return Omitted("the store does not say how many validation images there were, so the noise is unknown")
     if any(blocks is None for blocks, _ in points):
@@ -304,12 +308,19 @@ def controls_of(growth: StoredGrowth, *, level: float) -> Controls | Omitted:
     """Candidates against the control arms that trained the same epochs on the same batches without the block."""
     paired = [one for one in growth.networks if one.is_grown and one.val_error_control is not None]
     if not paired:
-        asked = growth.setting("growth", "control")
-        return Omitted("no step has one yet" if asked else "the growth trained none (growth.control: true trains them)")
+        return Omitted(_why_no_controls(growth))
     accepted = [one for one in paired if one.verdict == "accepted"]
     return Controls(
         every=_compared(paired, level=level), accepted=_compared(accepted, level=level) if accepted else None
     )
+
+
+def _why_no_controls(growth: StoredGrowth) -> str:
+    if growth.trial.procedure != "growth":
+        return f"a {growth.trial.procedure} trial trains none"
+    if not growth.setting("growth", "control"):
+        return "the growth trained none; growth.control: true trains one for each round"
+    return "no step has one"
 
 
 def _compared(networks: Sequence[GrownNetwork], *, level: float) -> ControlComparison:

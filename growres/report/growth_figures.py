@@ -104,7 +104,7 @@ def _boosting_drawer(growth: StoredGrowth, boosting: Boosting) -> Draw:
 
 
 def _proposals_drawer(growth: StoredGrowth) -> Draw | Omitted:
-    num_images, title = growth.num_validation_images, title_of(growth, "what was proposed")
+    num_images, title = growth.num_validation_images, title_of(growth, "proposals and verdicts")
     if num_images is None or len(growth.networks) == 1:
         return Omitted("nothing was proposed yet")
     return lambda path: draw_proposals(path, growth.networks, num_images=num_images, title=title)

@@ -299,6 +299,8 @@ def test_the_noise_floor_is_where_the_best_that_may_come_could_not_be_seen() -> 
     reason = noise_floor_reached(gain, detectable_drop=0.007, **settings)
     assert reason is not None and reason.startswith("noise_floor: at an error of 6.23%, block 16 ")
     assert "5,000 validation images" in reason and "0.7 pp" in reason
+    undetectable = noise_floor_reached(gain, detectable_drop=np.inf, **settings)
+    assert undetectable is not None and undetectable.endswith("cannot tell even a drop to 0 from noise")
 
 
 def test_few_points_never_reach_the_noise_floor_unless_the_caller_says_so() -> None:
