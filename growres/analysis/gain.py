@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,10 +72,12 @@ def noise_floor_reached(
         )
     if gain.num_points < min_points or gain.upper >= detectable_drop:
         return None
+    images = f"{num_validation_images:,} validation images"
+    seen = f"less than the {100 * detectable_drop:.2g} pp that {images} can tell from noise"
     return (
         f"noise_floor: at an error of {100 * error:.2f}%, block {gain.after + 1:g} is expected to lower it by "
-        f"{100 * gain.expected:.2g} pp ({gain.level:.0%} interval up to {100 * gain.upper:.2g}), less than the "
-        f"{100 * detectable_drop:.2g} pp that {num_validation_images:,} validation images can tell from noise"
+        f"{100 * gain.expected:.2g} pp ({gain.level:.0%} interval up to {100 * gain.upper:.2g}), "
+        f"{seen if math.isfinite(detectable_drop) else f'and {images} can tell no drop at all from noise'}"
     )
 
 
