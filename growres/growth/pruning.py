@@ -77,16 +77,22 @@ def prune(grown: Measured, history: Sequence[GrowthStepDecided], context: Traini
     def measured(network: ResNet) -> Measured:
         return Measured(arms.untrained(recalibrated(network, context, data_epoch=data_epoch)))
 
+    places = newest_first(grown.network, history)
+    if not places:
+        return Pruned(network=grown, steps=[])
+    started = time.perf_counter()
     reference = measured(grown.network)
-    current, places = reference, newest_first(grown.network, history)
+    reference_flops = _flops(reference, context)  # told with the first step
+    current = reference
     steps: list[GrowthStepDecided] = []
     while places:
-        started = time.perf_counter()
         place, *places = places
         smaller = measured(remove_block(current.network, place.stage, place.block))
         test = mcnemar(smaller.validation.wrong, reference.validation.wrong)
         step = _step(len(history) + len(steps) + 1, num_rounds(history) + len(steps) + 1, place, current, smaller, test)
-        steps.append(replace(step, train_flops=_flops(smaller, context), wall_s=time.perf_counter() - started))
+        flops = _flops(smaller, context) + (0 if steps else reference_flops)
+        steps.append(replace(step, train_flops=flops, wall_s=time.perf_counter() - started))
+        started = time.perf_counter()
         if step.verdict == "accepted":
             current, places = smaller, after_removal(places, place)
     if current is reference:
