@@ -63,9 +63,7 @@ def accounts_balance(events: list[ProcedureEvent]) -> None:
     last = [epoch for epoch in epochs_of(events, arm="network") if epoch.growth_step > 0]
     outside = [*before, *last]
     assert finished.epochs == len(outside) + sum(step.epochs for step in steps)
-    assert finished.train_flops == sum(epoch.train_flops for epoch in outside) + sum(
-        step.train_flops for step in steps
-    )
+    assert finished.train_flops == sum(epoch.train_flops for epoch in outside) + sum(step.train_flops for step in steps)
     for round in {step.round for step in steps if step.kind == "append"}:
         of_round = [step for step in steps if step.round == round]
         trained = [epoch for step in of_round for epoch in epochs_of(events, growth_step=step.step)]
@@ -200,9 +198,7 @@ def test_best_of_keeps_the_best_that_passes_and_trains_one_control_for_all(short
 
 
 def test_of_two_that_pass_the_one_that_is_passed_over_says_so(short, make_context) -> None:
-    events = told(
-        short(placement={"name": "best_of"}, accept={"name": "always"}, stop={"max_blocks": 5}), make_context
-    )
+    events = told(short(placement={"name": "best_of"}, accept={"name": "always"}, stop={"max_blocks": 5}), make_context)
     steps = steps_of(events)
     assert len(steps) == 6 and sum(step.verdict == "accepted" for step in steps) == 3
     for step in steps:
