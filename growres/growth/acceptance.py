@@ -24,6 +24,9 @@ from growres.config.experiment import (
 from growres.events import Verdict
 from growres.training.outputs import ImageOutputs
 
+ROUNDING = 1e-9
+"""Errors are counts over images: two that differ by less differ by the rounding of a subtraction, 0.1 - 0.08 > 0.02."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -114,7 +117,7 @@ class PairedLoss:
         test = paired_loss(_losses(comparison.befores), _losses(comparison.candidates))
         told = f"{_change(comparison)}, val_loss fell by {test.difference:.4f}"
         rise = mean_error(comparison.candidates) - mean_error(comparison.befores)
-        if rise > self.max_error_rise:
+        if rise > self.max_error_rise + ROUNDING:
             return Judgement(verdict="rejected", reason=f"{told}, but the error rose", p_value=test.p_value)
         return self.levels.judge(comparison, test.p_value, told)
 
@@ -168,7 +171,7 @@ def mean_error(replicates: Sequence[ImageOutputs]) -> float:
 
 
 def _by_drop(drop: float, min_drop: float, change: str) -> Judgement:
-    if drop > min_drop:
+    if drop > min_drop + ROUNDING:
         return Judgement(verdict="accepted", reason=f"{change}: a drop of {drop:.4f}, more than {min_drop:g}")
     return Judgement(verdict="rejected", reason=f"{change}: no drop of more than {min_drop:g}")
 
