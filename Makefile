@@ -1,4 +1,4 @@
-# make demo    a residual network grows on real images, next to its baselines, in about two minutes
+# make demo    a residual network grows on real images, next to its baselines: a minute or two, plus the installation
 # make test    the whole test suite
 # make check   what CI runs: ruff, mypy, the test suite
 # make slow    the tests that make test leaves out: every network of the zoo at its full size, ten minutes

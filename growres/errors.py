@@ -3,7 +3,8 @@
 Every one is a GrowresError; the command line prints its message without a traceback and leaves with its exit code.
 
     GrowresError                      1
-    |-- ConfigError                   2   an experiment file or a command line that cannot be used
+    |-- ConfigError                   2   a command line, or a configuration, that cannot be used
+    |   `-- SpecError                 2   an experiment file's mistakes, one a line, each with its place
     |-- DataError                     2   a data set that cannot be read or split as configured
     |-- GrowthError                   2   a growth step that the network does not allow
     |-- AnalysisError                 2   numbers that an analysis cannot be made of
@@ -38,9 +39,13 @@ class GrowresError(Exception):
 
 
 class ConfigError(GrowresError):
-    """An experiment file or a command line that cannot be used."""
+    """A command line, or a configuration, that cannot be used."""
 
     exit_code = 2
+
+
+class SpecError(ConfigError):
+    """An experiment file's mistakes, one a line: `file:line:column: ...`, or `--set KEY=VALUE: ...`."""
 
 
 class DataError(GrowresError):

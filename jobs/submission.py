@@ -62,6 +62,8 @@ def submit(
     """
     progress = progress or Silence()
     loaded = load_experiment(spec, overrides)
+    for note in loaded.notes:
+        progress.note(note)
     experiment = _with_pinned_data(loaded.experiment)
     device = _device_here(experiment, backend, address)
     with Store.open() as store:  # before the images, which may take long: a database that is away is said at once

@@ -21,7 +21,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -127,6 +127,25 @@ def count(model: nn.Module, input_shape: Sequence[int], *, training: bool = Fals
         receptive_field=_widest([layer for layer in trace.layers if layer.part in stages] or trace.layers) or (1, 1),
         layers=tuple(trace.layers),
         parts=tuple(_parts(trace)),
+    )
+
+
+def seen_in_image(counts: Counts, image_size: int) -> Counts:
+    """The counts with receptive fields as a square image of this size has them: no wider than it, and of a part with
+    all of its layers, those that see a whole map included."""
+
+    def seen(fields: Iterable[tuple[int, int]]) -> tuple[int, int]:
+        highs, wides = zip(*fields, strict=True)
+        return min(max(highs), image_size), min(max(wides), image_size)
+
+    fields_of: dict[str, list[tuple[int, int]]] = {}
+    for layer in counts.layers:
+        fields_of.setdefault(layer.part, []).append(layer.receptive_field)
+    return replace(
+        counts,
+        receptive_field=seen([counts.receptive_field]),
+        layers=tuple(replace(layer, receptive_field=seen([layer.receptive_field])) for layer in counts.layers),
+        parts=tuple(replace(part, receptive_field=seen(fields_of[part.name])) for part in counts.parts),
     )
 
 
@@ -280,8 +299,9 @@ def _after_function(func: Any, args: tuple[Any, ...], result: Tensor, view: _Vie
     if func is Tensor.__getitem__ and isinstance(args[1], tuple):
         steps = [index.step or 1 for index in args[1][2:] if isinstance(index, slice)]
         return view.through((1, 1), steps) if len(steps) == 2 else view
-    if func is F.interpolate:
-        return view.through((1, 1), [old / new for old, new in zip(first.shape[2:], result.shape[2:], strict=True)])
+    if func is F.interpolate:  # linear: two pixels along each axis, or as many as two of the smaller map cover
+        steps = [old / new for old, new in zip(first.shape[2:], result.shape[2:], strict=True)]
+        return view.through([2 * max(1.0, step) for step in steps], steps)
     return view
 
 

@@ -193,6 +193,8 @@ class ModelEntry:
     """Conditions over several arguments."""
     smallest_image: Callable[[Settings], int] = lambda settings: 1
     """The smallest image side in pixels, given the settings."""
+    remark: str = ""
+    """What one has to know to read its figures right, in a sentence."""
     published: tuple[PublishedError, ...] = ()
     """The errors of its paper, the one to quote first."""
     recipes: Mapping[str, Recipe] = field(default_factory=dict)

@@ -24,7 +24,7 @@ class Winner:
 
 
 HUMAN_TOP5_ERROR = 0.051
-"""One trained person over 1,500 test images (Russakovsky et al. 2015, arXiv:1409.0575, section 6.4); another had 12 %
+"""One trained person over 1,500 test images (Russakovsky et al. 2015, arXiv:1409.0575, section 6.4); another had 12%
 over 258."""
 
 WINNERS: tuple[Winner, ...] = (
@@ -39,7 +39,7 @@ WINNERS: tuple[Winner, ...] = (
         method="AlexNet, 7 networks",
         depth=8,
         top5_error=0.1532,
-        note="16.42 % without additional training data",
+        note="16.42% without additional training data",
         network="alexnet",
     ),
     Winner(
@@ -49,7 +49,7 @@ WINNERS: tuple[Winner, ...] = (
         method="networks after Zeiler and Fergus",
         depth=8,
         top5_error=0.1120,
-        note="11.74 % without additional training data",
+        note="11.74% without additional training data",
     ),
     Winner(
         year=2014,
@@ -58,7 +58,7 @@ WINNERS: tuple[Winner, ...] = (
         method="GoogLeNet, 7 networks, 144 crops",
         depth=22,
         top5_error=0.0666,
-        note="second: VGG, 19 layers, 7.33 %",
+        note="second: VGG, 19 layers, 7.33%",
         network="googlenet",
     ),
     Winner(
@@ -77,7 +77,7 @@ WINNERS: tuple[Winner, ...] = (
         method="Inception and residual networks together",
         depth=None,
         top5_error=0.0299,
-        note="second: ResNeXt, 3.03 %",
+        note="second: ResNeXt, 3.03%",
     ),
     Winner(
         year=2017,

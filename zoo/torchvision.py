@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import alexnet, googlenet
-from zoo.densenet import DenseNet
+from zoo.densenet import DenseBlock, DenseNet
 from zoo.entry import ModelError
 from zoo.inception_v3 import InceptionV3
 from zoo.resnet import BlockDesign, ResNet
@@ -57,9 +57,14 @@ def _read(path_or_state_dict: str | Path | Mapping[str, Tensor]) -> Mapping[str,
         return _checked(path_or_state_dict, "the mapping")
     try:
         content = torch.load(path_or_state_dict, map_location="cpu", weights_only=True)
-    except Exception as error:  # a zip, a pickle or a file that is none of them fails in a way of its own each
-        reason = str(error).partition("\n")[0]
+    except OSError as error:
+        reason = error.strerror or str(error)
         raise ModelError(f"Cannot read weights from {path_or_state_dict}: {reason}") from error
+    except Exception as error:  # a zip, a pickle or a file that is none of them fails in a way of its own each
+        raise ModelError(
+            f"Cannot read weights from {path_or_state_dict}: it is no PyTorch weights file. Name one that torch.save "
+            f"wrote of a state dict; a file that holds anything but tensors is never run."
+        ) from error
     return _checked(content, str(path_or_state_dict))
 
 
@@ -114,16 +119,30 @@ def _naming(model: nn.Module) -> Rename:
             return _by_rules(_GOOGLENET)
         case InceptionV3():
             return _by_rules(_INCEPTION_V3)
-        case ResNet(form="resnet"):
+        case ResNet(form="resnet") if tuple(map(len, _stages(model))) in _RESNETS:
             _check_design(model.design)
             return _by_rules(_RESNET)
-        case DenseNet():
+        case DenseNet() if _layers_of_blocks(model) in _DENSENETS:
             return _by_rules(_DENSENET)
     raise ModelError(
-        f"torchvision has no weights for this {type(model).__name__}. It has them for alexnet_torchvision, "
-        f"vgg11 to vgg19 with and without _bn, googlenet_torchvision, inception_v3, resnet18 to resnet152, and "
-        f"densenet121, densenet161, densenet169 and densenet201."
+        f"torchvision has no such network, and no weights for this {type(model).__name__}. It has them for "
+        f"alexnet_torchvision, vgg11 to vgg19 with and without _bn, googlenet_torchvision, inception_v3, resnet18, "
+        f"resnet34, resnet50, resnet101, resnet152, densenet121, densenet161, densenet169 and densenet201."
     )
+
+
+_RESNETS = {(2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)}
+"""Blocks in each stage."""
+_DENSENETS = {(6, 12, 24, 16), (6, 12, 36, 24), (6, 12, 32, 32), (6, 12, 48, 32)}
+"""Dense layers in each block."""
+
+
+def _stages(model: ResNet) -> list[nn.Sequential]:
+    return [stage for stage in model.stages if isinstance(stage, nn.Sequential)]
+
+
+def _layers_of_blocks(model: DenseNet) -> tuple[int, ...]:
+    return tuple(len(block.layers) for block in model.trunk if isinstance(block, DenseBlock))
 
 
 def _check_design(design: BlockDesign) -> None:

@@ -19,9 +19,11 @@ depends_on = None
 # SQLite changes a table by copying it, and would forget this on the way.
 _AS_BEFORE = {"sqlite_with_rowid": False}
 
+_OLD_ARMS = "'network', 'candidate', 'control'"
 _NEW_IN_GROWTH_STEP = ("kind", "round", "val_loss_before", "val_loss_candidate", "val_loss_control", "num_replicates")
 
-# One row for each state of a growing network, as in revision 0001; a step may now also take a block away.
+# One row for each state of a growing network, as in revision 0001. A step may now also take a block away, and what is
+# told after the accepted proposal of a round stands on that one.
 GROWTH_CURVE = """
 CREATE VIEW growth_curve AS
 SELECT experiment.name AS experiment, trial.id AS trial_id, trial.variant, trial.seed,
@@ -63,9 +65,12 @@ SELECT experiment.name, trial.id, trial.variant, trial.seed,
        CAST(
            COALESCE(trial.initial_blocks, trial.num_blocks - state.added_in_all) + state.added_so_far AS INTEGER
        ),
-       CASE WHEN state.verdict = 'accepted' THEN state.num_params_after ELSE state.num_params_before END,
-       CASE WHEN state.verdict = 'accepted' THEN state.val_error_candidate ELSE state.val_error_before END,
-       CASE WHEN state.verdict = 'accepted' THEN state.train_error_candidate ELSE state.train_error_before END,
+       CASE WHEN state.verdict = 'accepted' THEN state.num_params_after
+            ELSE COALESCE(kept.num_params_after, state.num_params_before) END,
+       CASE WHEN state.verdict = 'accepted' THEN state.val_error_candidate
+            ELSE COALESCE(kept.val_error_candidate, state.val_error_before) END,
+       CASE WHEN state.verdict = 'accepted' THEN state.train_error_candidate
+            ELSE COALESCE(kept.train_error_candidate, state.train_error_before) END,
        CAST(COALESCE((
            SELECT sum(epoch.train_flops) FROM epoch WHERE epoch.trial_id = trial.id AND epoch.growth_step = 0
        ), 0) + state.train_flops_so_far AS BIGINT),
@@ -92,6 +97,9 @@ FROM (
            sum(epochs) OVER (PARTITION BY trial_id ORDER BY step) AS epochs_so_far
     FROM growth_step
 ) AS state
+LEFT JOIN growth_step AS kept
+    ON kept.trial_id = state.trial_id AND kept.round = state.round AND kept.step < state.step
+    AND kept.verdict = 'accepted'
 JOIN trial ON trial.id = state.trial_id
 JOIN experiment ON experiment.id = trial.experiment_id
 """
@@ -107,9 +115,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Replicates other than a trial's own, and steps that took a block away, have no place in the older schema."""
+    """Other replicates than a trial's own, screenings, and removals of blocks have no place in the older schema."""
     drop_views()
-    op.execute("DELETE FROM epoch WHERE replicate <> 0")
+    op.execute("DELETE FROM epoch WHERE replicate <> 0 OR arm = 'screen'")
     op.execute("DELETE FROM growth_step WHERE kind = 'remove'")
     with op.batch_alter_table("growth_step", table_kwargs=_AS_BEFORE) as growth_step:
         growth_step.drop_constraint(op.f("ck_growth_step_kind"), type_="check")
@@ -119,6 +127,8 @@ def downgrade() -> None:
     with op.batch_alter_table("epoch", table_kwargs=_AS_BEFORE) as epoch:
         epoch.drop_constraint(op.f("pk_epoch"), type_="primary")
         epoch.create_primary_key(op.f("pk_epoch"), ["trial_id", "growth_step", "arm", "epoch"])
+        epoch.drop_constraint(op.f("ck_epoch_arm"), type_="check")
+        epoch.create_check_constraint(op.f("ck_epoch_arm"), f"arm IN ({_OLD_ARMS})")
         epoch.drop_column("replicate")
     with op.batch_alter_table("trial") as trial:
         trial.drop_constraint(op.f("fk_trial_twin_of"), type_="foreignkey")
@@ -145,6 +155,8 @@ def add_replicate_to_epoch() -> None:
         epoch.add_column(sa.Column("replicate", sa.Integer(), nullable=False, server_default="0"))
         epoch.drop_constraint(op.f("pk_epoch"), type_="primary")
         epoch.create_primary_key(op.f("pk_epoch"), ["trial_id", "growth_step", "arm", "replicate", "epoch"])
+        epoch.drop_constraint(op.f("ck_epoch_arm"), type_="check")
+        epoch.create_check_constraint(op.f("ck_epoch_arm"), f"arm IN ({_OLD_ARMS}, 'screen')")
     with op.batch_alter_table("epoch", table_kwargs=_AS_BEFORE) as epoch:
         epoch.alter_column("replicate", existing_type=sa.Integer(), existing_nullable=False, server_default=None)
 

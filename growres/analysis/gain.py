@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,11 +72,14 @@ def noise_floor_reached(
         )
     if gain.num_points < min_points or gain.upper >= detectable_drop:
         return None
-    return (
+    images = f"{num_validation_images:,} validation images"
+    told = (
         f"noise_floor: at an error of {100 * error:.2f}%, block {gain.after + 1:g} is expected to lower it by "
-        f"{100 * gain.expected:.2g} pp ({gain.level:.0%} interval up to {100 * gain.upper:.2g}), less than the "
-        f"{100 * detectable_drop:.2g} pp that {num_validation_images:,} validation images can tell from noise"
+        f"{100 * gain.expected:.2g} pp ({gain.level:.0%} interval up to {100 * gain.upper:.2g})"
     )
+    if math.isinf(detectable_drop):
+        return f"{told}, and no drop at all could be told from noise on {images}"
+    return f"{told}, less than the {100 * detectable_drop:.2g} pp that {images} can tell from noise"
 
 
 def tails(level: float) -> tuple[float, float]:

@@ -17,7 +17,7 @@ import typer
 
 from growres import __version__
 from growres.cli import data, database, doctor, experiments, power, specs, submission, trained, zoo
-from growres.errors import EXIT_INTERRUPTED, ConfigError, GrowresError, GrowresWarning
+from growres.errors import EXIT_INTERRUPTED, GrowresError, GrowresWarning, SpecError
 
 EXIT_USAGE = 2
 
@@ -120,8 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except typer.TyperException as error:
         return _tell_usage_error(error)
-    except ConfigError as error:
-        print(error, file=sys.stderr)  # its lines are `file:line:column: ...`, which editors jump to
+    except SpecError as error:
+        for line in str(error).splitlines():  # editors jump to `file:line:column: ...`
+            print(f"growres: {line}" if line.startswith("--set ") else line, file=sys.stderr)
         return error.exit_code
     except GrowresError as error:
         print(f"growres: {error}", file=sys.stderr)
@@ -144,10 +145,33 @@ def _discard_stdout() -> None:
 def _tell_usage_error(error: typer.TyperException) -> int:
     context: typer.Context | None = getattr(error, "ctx", None)
     command = context.command_path if context else "growres"
-    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    message = _in_our_words(error).rstrip(".")
     if message:  # a bare `growres` has printed its help already
         print(f"growres: {message}. See: {command} --help", file=sys.stderr)
     return error.exit_code
+
+
+def _in_our_words(error: typer.TyperException) -> str:
+    """The message, with what a value must be and the value seen in place of pydantic's own words."""
+    from pydantic import ValidationError
+
+    message = error.format_message().replace("Value error, ", "")
+    if not isinstance(error.__cause__, ValidationError):
+        return message
+    wrong = error.__cause__.errors()[0]
+    bounds = wrong.get("ctx", {})
+    match wrong["type"]:
+        case "int_parsing" | "int_from_float" | "int_type":
+            must = "a whole number"
+        case "float_parsing" | "float_type":
+            must = "a number"
+        case "greater_than_equal":
+            must = f"at least {bounds['ge']}"
+        case "less_than_equal":
+            must = f"at most {bounds['le']}"
+        case _:
+            return message
+    return f"{message.partition(': ')[0]}: must be {must} (seen {wrong['input']!r})"
 
 
 def _is_model_error(error: ValueError) -> bool:

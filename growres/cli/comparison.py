@@ -12,7 +12,7 @@ from growres.cli import figures
 from growres.cli.talk import say
 from growres.errors import ConfigError
 from growres.training.throughput import Throughput, measure_throughput
-from zoo.counting import Counts, count
+from zoo.counting import Counts, count, seen_in_image
 
 
 def compare_networks(
@@ -28,9 +28,12 @@ def compare_networks(
     """A row for each network, in the order of the names.
 
     Raises:
-        ConfigError: a GPU was asked for and there is none, or a network has no shape of its own.
+        ConfigError: a GPU was asked for and there is none, fewer than two networks are named, or one has no shape of
+            its own.
         ModelError: a network cannot be made for such images.
     """
+    if len(set(names)) < 2:
+        raise ConfigError(f"Cannot compare {names[0]} with itself: name two different networks or more.")
     for name in names:
         if any(argument.required for argument in zoo.describe(name).arguments):
             raise ConfigError(
@@ -43,7 +46,7 @@ def compare_networks(
         name: zoo.create_model(name, num_classes=num_classes, in_channels=channels, image_size=image_size)
         for name in dict.fromkeys(names)
     }
-    counts = {name: count(network, image_shape) for name, network in networks.items()}
+    counts = {name: seen_in_image(count(network, image_shape), image_size) for name, network in networks.items()}
 
     def tell(name: str, number: int) -> None:
         if number == 0:

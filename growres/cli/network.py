@@ -16,25 +16,26 @@ import yaml
 import zoo
 from growres.cli import figures
 from growres.cli.tables import Column, Format, figure, is_colored, print_json, print_rows
+from growres.cli.talk import say_what_did_not_fit
 from growres.errors import ConfigError
-from zoo.counting import Counts, LayerCounts
+from zoo.counting import Counts, LayerCounts, seen_in_image
 from zoo.explained import Claim, Subject, explain, subject_of
 
 _TEXT_WIDTH = 100
 _LONGEST_PERIOD = 40
 """Layers of the longest block whose repetition is recognised."""
 
-_LAYER_COLUMNS = (
-    Column(key="name", title="layer", min_width=16),
-    Column(key="kind", min_width=8),
+LAYER_COLUMNS = (
+    Column(key="name", title="layer", min_width=16, tells_apart=True),
+    Column(key="kind", min_width=12, wraps=True, leave_out=1),
     Column(key="output_shape", title="output", show=lambda shape: figures.shape(shape)),
     figure("num_params", title="params", show=figures.whole),
-    figure("connections", show=figures.whole, leave_out=1),
+    figure("connections", show=figures.whole, leave_out=3),
     figure("macs", title="MACs", show=figures.whole),
     Column(key="receptive_field", title="sees", show=lambda field: figures.pixels(field), leave_out=2),
 )
 _PART_COLUMNS = (
-    Column(key="name", title="part"),
+    Column(key="name", title="part", min_width=12, tells_apart=True),
     Column(key="output_shape", title="output", show=lambda shape: figures.shape(shape)),
     figure("num_params", title="params", show=figures.whole),
     figure("params_share", title="share", show=figures.percent),
@@ -44,16 +45,16 @@ _PART_COLUMNS = (
 )
 _PUBLISHED_COLUMNS = (
     Column(key="data", title="data set"),
-    figure("top1", title="top-1 error", show=figures.percent),
-    figure("top5", title="top-5 error", show=figures.percent),
-    Column(key="protocol", min_width=12),
-    Column(key="source", min_width=12),
+    figure("top1", title="top-1 error", show=figures.percent, wraps=True),
+    figure("top5", title="top-5 error", show=figures.percent, wraps=True),
+    Column(key="protocol", min_width=12, wraps=True),
+    Column(key="source", min_width=12, wraps=True),
 )
 _ARGUMENT_COLUMNS = (
     Column(key="name", title="argument"),
     Column(key="default"),
-    Column(key="allowed", min_width=16, leave_out=1),
-    Column(key="description", title="what it does", min_width=24),
+    Column(key="allowed"),
+    Column(key="description", title="what it does"),
 )
 
 
@@ -90,18 +91,19 @@ def print_network(
         case Format.JSON:
             print_json(_document(subject))
         case Format.CSV:
-            print_rows([asdict(layer) for layer in subject.counts.layers], _LAYER_COLUMNS, output)
+            print_rows([asdict(layer) for layer in subject.counts.layers], LAYER_COLUMNS, output)
         case _:
             _Portrait(output).print(subject, all_layers=all_layers)
 
 
 def _document(subject: Subject) -> dict[str, Any]:
-    entry, counts = subject.entry, subject.counts
+    entry, counts = subject.entry, seen_in_image(subject.counts, subject.image_size)
     return {
         "name": entry.name,
         "title": entry.title,
         "year": entry.year,
         "paper": entry.paper,
+        "remark": entry.remark,
         "settings": subject.settings,
         "input_shape": [subject.in_channels, subject.image_size, subject.image_size],
         "num_classes": subject.num_classes,
@@ -127,6 +129,8 @@ class _Portrait:
         self._output = output
         self._colored = is_colored(sys.stdout)
         self._width = min(_TEXT_WIDTH, shutil.get_terminal_size((_TEXT_WIDTH, 24)).columns)
+        self._missing: dict[str, None] = {}
+        """The headings of columns that did not fit, in the order in which they were met."""
 
     def print(self, subject: Subject, *, all_layers: bool) -> None:
         """Writes every section; what takes long comes last, so that the rest is there to be read meanwhile."""
@@ -138,17 +142,29 @@ class _Portrait:
             self._say(line)
         if entry.published:
             self._section("Published", [asdict(error) for error in entry.published], _PUBLISHED_COLUMNS)
-        if entry.arguments:
-            self._section("Arguments of the model", list(_argument_rows(subject)), _ARGUMENT_COLUMNS)
-        rows = [{**asdict(layer), "name": _short_name(layer)} for layer in subject.counts.layers]
-        self._section("Layers", [*(rows if all_layers else folded(rows)), _total(subject.counts)], _LAYER_COLUMNS)
-        self._section("Parts", _part_rows(subject.counts), _PART_COLUMNS)
+        self._arguments(list(_argument_rows(subject)))
+        counts = seen_in_image(subject.counts, subject.image_size)
+        rows = [{**asdict(layer), "name": _short_name(layer)} for layer in counts.layers]
+        self._section("Layers", [*(rows if all_layers else folded(rows)), _total(counts)], LAYER_COLUMNS)
+        self._section("Parts", _part_rows(counts), _PART_COLUMNS)
         print()
         self._recipes(subject)
         self._headline("What it brought, and why that works")
         sys.stdout.flush()
         for number, claim in enumerate(explain(subject), start=1):
             self._claim(number, claim)
+        say_what_did_not_fit(list(self._missing))
+
+    def _arguments(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A table in Markdown; on a terminal a list, whose sentences would be cut in a table."""
+        if rows and self._output is Format.MD:
+            self._section("Arguments of the model", rows, _ARGUMENT_COLUMNS)
+        elif rows:
+            print()
+            self._headline("Arguments of the model")
+            for row in rows:
+                self._say(f"{row['name']}: {row['allowed']}; by default {row['default']}", hanging=4)
+                self._say(f"    {row['description']}", hanging=4)
 
     def _recipes(self, subject: Subject) -> None:
         if not subject.entry.recipes:
@@ -156,7 +172,7 @@ class _Portrait:
         self._headline("Recipes of training")
         for name, recipe in subject.entry.recipes.items():
             self._say(f"recipe: {name} ({recipe.cost})")
-            for line in _as_yaml(recipe.training):
+            for line in _as_yaml(recipe.training, width=self._width):
                 print(f"    {line}")
             if recipe.differs:
                 self._say(f"Differs: {recipe.differs}.")
@@ -169,7 +185,11 @@ class _Portrait:
         print()
         columns = [
             Column(
-                key=str(index), title=heading or " ", show=_cell, right=_is_figure([row[index] for row in claim.rows])
+                key=str(index),
+                title=heading or " ",
+                show=_cell,
+                right=_is_figure([row[index] for row in claim.rows]),
+                wraps=True,
             )
             for index, heading in enumerate(claim.columns)
         ]
@@ -180,16 +200,18 @@ class _Portrait:
     def _section(self, title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
         print()
         self._headline(title)
-        print_rows(rows, columns, self._output)
+        self._missing |= dict.fromkeys(print_rows(rows, columns, self._output))
 
     def _headline(self, text: str) -> None:
-        print(f"## {text}\n" if self._output is Format.MD else self._bold(text))
+        wrapped = textwrap.fill(text, self._width)
+        print(f"## {text}\n" if self._output is Format.MD else self._bold(wrapped))
 
     def _bold(self, text: str) -> str:
         return typer.style(text, bold=True) if self._colored else text
 
-    def _say(self, text: str) -> None:
-        print(text if self._output is Format.MD else textwrap.fill(text, self._width))
+    def _say(self, text: str, *, hanging: int = 0) -> None:
+        wrapped = textwrap.fill(text, self._width, subsequent_indent=" " * hanging)
+        print(text if self._output is Format.MD else wrapped)
 
 
 def _facts(subject: Subject) -> Iterator[str]:
@@ -199,24 +221,37 @@ def _facts(subject: Subject) -> Iterator[str]:
         f"For images of {subject.in_channels}x{size} and {subject.num_classes:,} classes: "
         f"{counts.num_params:,} parameters, {counts.macs:,} MACs, {counts.connections:,} connections."
     )
-    field = figures.pixels(counts.receptive_field)
+    fixed = sum(layer.macs > 0 and layer.num_params == 0 for layer in counts.layers)
+    trained = f" ({counts.depth - fixed} whose weights are trained, {fixed} with fixed codes)" if fixed else ""
     yield (
-        f"{counts.depth} layers that hold weights on the longest path, {counts.shortest_path} on the shortest; "
-        f"a value of the last map sees up to {field} pixels."
+        f"{counts.depth} layers that hold weights on the longest path{trained}, {counts.shortest_path} on the "
+        f"shortest; {_sight(subject)}."
     )
+    if subject.entry.remark:
+        yield subject.entry.remark
     chooses_itself = subject.entry.argument("small_input") is not None and "small_input" not in subject.kwargs
     if chooses_itself and subject.settings["small_input"]:
-        yield "This is the form for small images; --image-size 224 shows the one for large images."
+        own = subject.entry.input_shape[1]
+        yield f"This is the form for small images; --image-size {own} shows the one for large images."
     smallest = subject.entry.min_image_size
     if smallest is not None:
         yield f"The smallest image is {smallest}x{smallest}."
 
 
+def _sight(subject: Subject) -> str:
+    """What a value of the last map sees, and what its windows would cover if the image went on."""
+    reach = subject.counts.receptive_field
+    seen = seen_in_image(subject.counts, subject.image_size).receptive_field
+    beyond = f", which is all of them: its windows reach over {figures.pixels(reach)}" if reach != seen else ""
+    return f"a value of the last map sees up to {figures.pixels(seen)} pixels{beyond}"
+
+
 def _argument_rows(subject: Subject) -> Iterator[dict[str, Any]]:
     for argument in subject.entry.arguments:
-        default = "must be given" if argument.required else figures.text(argument.default)
+        default = "none: it must be given" if argument.required else figures.text(argument.default)
         if argument.only_with is not None:
-            default += f" (with {argument.only_with[0]})"
+            key, values = argument.only_with
+            default += f"; only with {key}: {' or '.join(values)}"
         yield {
             "name": argument.name,
             "default": default,
@@ -250,13 +285,15 @@ def _total(counts: Counts) -> dict[str, Any]:
         "num_params": counts.num_params,
         "connections": counts.connections,
         "macs": counts.macs,
-        "receptive_field": counts.receptive_field,
+        "receptive_field": counts.layers[-1].receptive_field,
     }
 
 
-def _as_yaml(training: Mapping[str, Any]) -> list[str]:
+def _as_yaml(training: Mapping[str, Any], *, width: int) -> list[str]:
     """The section as a person would write it: a key a line, what it holds beside it."""
-    text: str = yaml.safe_dump(dict(training), sort_keys=False, default_flow_style=None, width=110)
+    # PyYAML breaks a line behind the entry that passes the width, and our lines are indented.
+    at_last = 110 if width >= _TEXT_WIDTH else width - 28
+    text: str = yaml.safe_dump(dict(training), sort_keys=False, default_flow_style=None, width=at_last)
     return text.splitlines()
 
 
@@ -318,11 +355,18 @@ def _likeness(row: Row) -> tuple[Any, ...]:
     return place, stage, row["kind"], row["output_shape"], row["num_params"], row["macs"]
 
 
+def _block_name(layer: str) -> str:
+    """The name of the block that a layer stands in: up to the last number in the layer's own name, if it has one."""
+    parts = layer.split(".")
+    last = max((place for place, part in enumerate(parts) if part.isdigit()), default=len(parts))
+    return ".".join(parts[: last + 1])
+
+
 def _stand_in(rows: Sequence[Row], period: int, repetitions: int) -> Row:
     last = rows[-1]
     return {
         **last,
-        "name": f"... to {last['name']}",
+        "name": f"... to {_block_name(last['name'])}",
         "kind": f"{figures.number_of(repetitions, 'time')} more the same {period} layers",
         "num_params": sum(row["num_params"] for row in rows),
         "connections": sum(row["connections"] for row in rows),

@@ -17,13 +17,20 @@ from growres.errors import NotFoundError, nearest
 
 if TYPE_CHECKING:
     from growres.config.experiment import DatasetConfig
+    from growres.config.loading import LoadedExperiment
+    from growres.data import ImageData
 
 SpecArgument = Annotated[
     str, typer.Argument(metavar="SPEC", help="An experiment file, or the name of a preset such as digits.")
 ]
 OverridesOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the file, as in training.epochs=3. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a key of the file, as in training.epochs=3. That wins over recipes; a variant's own keys win over "
+        "it, and are set by variants.NAME.training.epochs=3. Repeatable.",
+    ),
 ]
 
 
@@ -60,11 +67,25 @@ def _not_found(spec: str, path: Path, presets: list[str]) -> str:
 def validate(spec: SpecArgument, overrides: OverridesOption = None) -> None:
     """Check an experiment file: every error at once, with its line and column. Runs nothing."""
     from growres.config.loading import load_experiment
+    from growres.data import known_facts
 
-    experiment = load_experiment(find_spec(spec), overrides or []).experiment
+    path = find_spec(spec)
+    loaded = load_experiment(path, overrides or [])
+    experiment = loaded.experiment
+    if facts := known_facts(experiment.dataset):
+        loaded.check_models(num_classes=facts.num_classes, in_channels=facts.channels, image_size=facts.image_size)
     variants = {trial.variant for trial in experiment.trials if trial.twin is None}
     counts = f"{figures.number_of(len(variants), 'variant')}, {figures.number_of(len(experiment.trials), 'trial')}"
     print(f"{spec}: experiment {experiment.name} is valid: {counts}")
+    _say_beside(path, spec, loaded)
+
+
+def _say_beside(path: Path, spec: str, loaded: LoadedExperiment) -> None:
+    """What a person may want to know before running it: surprises, and where a preset's lab note can be read."""
+    for note in loaded.notes:
+        say(f"Note: {note}.")
+    if path == preset_files().get(spec):
+        say(f"The preset, with its lab note (what it shows, what it costs, what to expect) at its head: {path}")
 
 
 def schema() -> None:
@@ -90,17 +111,22 @@ _PLAN_COLUMNS = (
 _TWINS_EPOCHS = {"same_epochs": "as many epochs as its parent", "same_flops": "as many FLOPs as its parent"}
 
 
-def print_plan(path: Path, overrides: Sequence[str], output: Format) -> None:
+def print_plan(spec: str, overrides: Sequence[str], output: Format) -> None:
     """Prints the trials that an experiment file expands to, and what they cost at least and at most; runs nothing."""
     from growres.config.expansion import describe_plan
     from growres.config.loading import load_experiment
 
-    experiment = load_experiment(path, overrides).experiment
+    path = find_spec(spec)
+    loaded = load_experiment(path, overrides)
+    experiment = loaded.experiment
     if experiment.dataset.source in ("parquet", "imagefolder"):
         from growres.data import pin_source
 
         pin_source(experiment.dataset)  # a path that leads nowhere is said now
-    plan = describe_plan(experiment, _num_train_images(experiment.dataset))
+    images = _images_at_hand(experiment.dataset)
+    if images is not None:
+        loaded.check_models(num_classes=images.num_classes, in_channels=images.channels, image_size=images.image_size)
+    plan = describe_plan(experiment, None if images is None else len(images.train))
     rows = [asdict(trial) for trial in plan.trials]
     shown = [
         row
@@ -114,9 +140,10 @@ def print_plan(path: Path, overrides: Sequence[str], output: Format) -> None:
         print_rows(rows, (), output)
     else:
         print_rows(shown, without_empty(_PLAN_COLUMNS, shown, "sweep_point"), output)
-    epochs, images = _span(plan.epochs_min, plan.epochs_max), _span(plan.images_min, plan.images_max)
+    epochs, to_train_on = _span(plan.epochs_min, plan.epochs_max), _span(plan.images_min, plan.images_max)
     trials = figures.number_of(len(plan.trials), "trial")
-    say(f"\n{experiment.name}: {trials}, {epochs} epochs, {images} images to train on")
+    say(f"\n{experiment.name}: {trials}, {epochs} epochs, {to_train_on} images to train on")
+    _say_beside(path, spec, loaded)
 
 
 def _span(least: int | None, most: int | None) -> str:
@@ -128,8 +155,8 @@ def _span(least: int | None, most: int | None) -> str:
     return f"{least:,}" if least == most else f"{least:,}..{most:,}"
 
 
-def _num_train_images(config: DatasetConfig) -> int | None:
-    """How many images the training split has, where the source is decoded on this machine already; else None."""
+def _images_at_hand(config: DatasetConfig) -> ImageData | None:
+    """The data set, where its source is decoded on this machine already; else None."""
     from growres.data import cached_sources, load_images
 
     path = config.path
@@ -138,4 +165,4 @@ def _num_train_images(config: DatasetConfig) -> int | None:
     known = {(row["source"], row["path"]) for row in cached_sources()}
     if not {(config.source, config.path), (config.source, path)} & known:
         return None
-    return len(load_images(config).train)
+    return load_images(config)

@@ -47,11 +47,11 @@ def submit(
 ) -> None:
     """Run an experiment: every variant, sweep point and seed of the file as a trial."""
     output = Format.JSON if as_json else output
-    path = specs.find_spec(spec)
     _check_address(backend, address)
     if dry_run:
-        specs.print_plan(path, overrides or [], output)
+        specs.print_plan(spec, overrides or [], output)
         return
+    path = specs.find_spec(spec)
     from jobs import submission
 
     progress = ProgressView()

@@ -1,8 +1,8 @@
 """Rows on stdout: a table for a person, JSON or CSV for a program, Markdown for a note.
 
 A table's columns are laid out here rather than by rich, which needs 0.7 s for the thousand rows of a large leaderboard.
-On a terminal a table fits its width: columns that matter least are left out, then long texts are cut. In a pipe it is
-as wide as it needs to be.
+On a terminal a table fits its width: columns that matter least are left out, then long texts are cut or broken into
+lines, those that tell the rows apart last. In a pipe it is as wide as it needs to be.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import math
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,10 @@ class Column:
     """Aligned right, as figures are."""
     min_width: int | None = None
     """On a narrow terminal the texts may be cut to this many characters; None: never."""
+    wraps: bool = False
+    """On a narrow terminal the heading and the texts are broken into lines between words, and not cut."""
+    tells_apart: bool = False
+    """Texts that are cut lose their beginning, and only as much as leaves different ones different."""
     leave_out: int = 0
     """On a narrow terminal the column with the largest number is left out first; 0: never."""
 
@@ -78,17 +83,28 @@ class Column:
         return self.title or self.key.replace("_", " ")
 
 
-def figure(key: str, title: str = "", show: Callable[[Any], str] = figures.text, *, leave_out: int = 0) -> Column:
+def figure(
+    key: str,
+    title: str = "",
+    show: Callable[[Any], str] = figures.text,
+    *,
+    leave_out: int = 0,
+    wraps: bool = False,
+) -> Column:
     """A column of numbers."""
-    return Column(key=key, title=title, show=show, right=True, leave_out=leave_out)
+    return Column(key=key, title=title, show=show, right=True, leave_out=leave_out, wraps=wraps)
 
 
-def print_rows(rows: Sequence[Row], columns: Sequence[Column], output: Format, *, stream: TextIO | None = None) -> None:
+def print_rows(
+    rows: Sequence[Row], columns: Sequence[Column], output: Format, *, stream: TextIO | None = None
+) -> list[str]:
     """Writes rows in a format. A table and Markdown show `columns`; JSON and CSV every field of the rows.
 
-    Of no rows a table shows nothing.
+    Of no rows a table shows nothing. Returns the headings of those columns that the terminal had no room for, in whole
+    or in part.
     """
     stream = stream or sys.stdout
+    missing: list[str] = []
     match output:
         case Format.JSON:
             print_json(list(rows), stream=stream)
@@ -97,8 +113,11 @@ def print_rows(rows: Sequence[Row], columns: Sequence[Column], output: Format, *
         case Format.MD:
             stream.writelines(f"{line}\n" for line in markdown_lines(rows, columns))
         case Format.TABLE if rows:
-            lines = table_lines(rows, columns, width=terminal_width(stream), colored=is_colored(stream))
+            width = terminal_width(stream)
+            lines = table_lines(rows, columns, width=width, colored=is_colored(stream))
             stream.writelines(f"{line}\n" for line in lines)
+            missing = missing_columns(rows, columns, width)
+    return missing
 
 
 def print_facts(facts: Row, output: Format, *, show: Mapping[str, Callable[[Any], str]] | None = None) -> None:
@@ -170,24 +189,27 @@ def table_lines(
     colored: bool = False,
     headings: bool = True,
 ) -> list[str]:
-    """The lines of a table, one a row below the headings, fitted to a terminal's width where one is given."""
+    """The lines of a table, below the headings, fitted to a terminal's width where one is given."""
     cells = [[column.show(row[column.key]) for column in columns] for row in rows]
-    widths = [
-        max([_width(column.heading) if headings else 0, *(_width(line[i]) for line in cells)])
-        for i, column in enumerate(columns)
+    above = [[column.heading for column in columns]] if headings else []
+    widths = _fitted([*above, *cells], columns, width)
+    heading = [line for texts in above for line in _lines(texts, columns, widths)]
+    below = [line for texts in cells for line in _lines(texts, columns, widths, colored=colored)]
+    return [*(typer.style(line, bold=True) if colored else line for line in heading), *below]
+
+
+def missing_columns(rows: Sequence[Row], columns: Sequence[Column], width: int | None) -> list[str]:
+    """The headings of the columns that a terminal of this width shows cut, or not at all."""
+    if width is None:
+        return []
+    cells = [[column.heading for column in columns]]
+    cells += [[column.show(row[column.key]) for column in columns] for row in rows]
+    whole, fitted = _fitted(cells, columns, None), _fitted(cells, columns, width)
+    return [
+        column.heading
+        for column, before, after in zip(columns, whole, fitted, strict=True)
+        if after == 0 or (after < before and not column.wraps)
     ]
-    if width is not None:
-        widths = _fitted(widths, columns, width)
-    shown = [i for i in range(len(columns)) if widths[i] > 0]
-    lines = []
-    if headings:
-        heading = _line([columns[i].heading for i in shown], [columns[i] for i in shown], [widths[i] for i in shown])
-        lines.append(typer.style(heading, bold=True) if colored else heading)
-    for line in cells:
-        lines.append(
-            _line([line[i] for i in shown], [columns[i] for i in shown], [widths[i] for i in shown], colored=colored)
-        )
-    return lines
 
 
 def markdown_lines(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
@@ -208,33 +230,69 @@ def _markdown_line(cells: Sequence[str], columns: Sequence[Column], widths: Sequ
     return f"| {' | '.join(padded)} |"
 
 
-def _line(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int], *, colored: bool = False) -> str:
-    parts = []
-    for cell, column, width in zip(cells, columns, widths, strict=True):
-        part = _padded(_cut(cell, width), column, width)
-        color = COLORS.get(cell) if colored else None
-        parts.append(typer.style(part, fg=color) if color else part)
-    return GAP.join(parts).rstrip()
+def _lines(
+    texts: Sequence[str], columns: Sequence[Column], widths: Sequence[int], *, colored: bool = False
+) -> list[str]:
+    """A row of the table: one line, or as many as its longest wrapped text takes."""
+    shown = [i for i in range(len(columns)) if widths[i] > 0]
+    pieces = {i: _within(texts[i], columns[i], widths[i]) for i in shown}
+    lines = []
+    for number in range(max(map(len, pieces.values()), default=1)):
+        parts = []
+        for i in shown:
+            piece = pieces[i][number] if number < len(pieces[i]) else ""
+            part = _padded(piece, columns[i], widths[i])
+            color = COLORS.get(texts[i]) if colored else None
+            parts.append(typer.style(part, fg=color) if color else part)
+        lines.append(GAP.join(parts).rstrip())
+    return lines
 
 
-def _fitted(widths: Sequence[int], columns: Sequence[Column], width: int) -> list[int]:
-    """Widths that fit: first the least important columns go (width 0), then the widest texts are cut."""
-    fitted = list(widths)
+def _within(text: str, column: Column, width: int) -> list[str]:
+    """The text in lines of at most this width."""
+    if _width(text) <= width:
+        return [text]
+    if column.wraps:
+        return textwrap.wrap(text, width) or [""]
+    return [_without_beginning(text, width) if column.tells_apart else _cut(text, width)]
+
+
+def _without_beginning(text: str, width: int) -> str:
+    return text if len(text) <= width else CUT + text[len(text) - max(0, width - len(CUT)) :]
+
+
+def _fitted(cells: Sequence[Sequence[str]], columns: Sequence[Column], width: int | None) -> list[int]:
+    """Widths that fit: first the least important columns go (width 0), then the widest texts become narrower."""
+    fitted = [max((_width(line[i]) for line in cells), default=0) for i in range(len(columns))]
+    if width is None or _total(fitted) <= width:
+        return fitted
+    least = [_least_width(column, [line[i] for line in cells], fitted[i]) for i, column in enumerate(columns)]
     for i in sorted(range(len(columns)), key=lambda i: -columns[i].leave_out):
-        if columns[i].leave_out > 0 and _excess_after_cutting(fitted, columns, width) > 0:
-            fitted[i] = 0
-    while (excess := _total(fitted) - width) > 0:
-        cuttable = [i for i, column in enumerate(columns) if column.min_width and fitted[i] > column.min_width]
-        if not cuttable:
+        if columns[i].leave_out > 0 and _total(least) > width:
+            fitted[i] = least[i] = 0
+    while _total(fitted) > width:
+        narrowing = [i for i in range(len(columns)) if fitted[i] > least[i]]
+        if not narrowing:
             break
-        widest = max(cuttable, key=lambda i: fitted[i])
-        fitted[widest] = max(columns[widest].min_width or 0, fitted[widest] - excess)
+        fitted[max(narrowing, key=lambda i: (_gives_way(columns[i]), fitted[i]))] -= 1
     return fitted
 
 
-def _excess_after_cutting(widths: Sequence[int], columns: Sequence[Column], width: int) -> int:
-    smallest = [min(w, column.min_width or w) for w, column in zip(widths, columns, strict=True)]
-    return _total(smallest) - width
+def _gives_way(column: Column) -> int:
+    """How readily: headings of figures that can be broken, then texts, then what tells the rows apart."""
+    return 0 if column.tells_apart else 2 if column.right and column.wraps else 1
+
+
+def _least_width(column: Column, texts: Sequence[str], width: int) -> int:
+    """What the column cannot do with less of, on whatever terminal."""
+    if column.tells_apart:
+        different = len(set(texts))
+        widths = range(column.min_width or 1, width)
+        return next((w for w in widths if len({_without_beginning(text, w) for text in texts}) == different), width)
+    if column.wraps:
+        words = (word for text in texts for word in text.split())
+        return min(width, max([column.min_width or 0, *map(_width, words)]))
+    return min(width, column.min_width or width)
 
 
 def _total(widths: Sequence[int]) -> int:

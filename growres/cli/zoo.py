@@ -10,8 +10,8 @@ import typer
 
 from growres.cli import figures
 from growres.cli.tables import Column, Format, FormatOption, figure, print_rows
-from growres.cli.talk import command, say
-from growres.errors import ConfigError, NotFoundError
+from growres.cli.talk import command, say, say_what_did_not_fit
+from growres.errors import ConfigError, NotFoundError, nearest
 
 if TYPE_CHECKING:
     from zoo import ModelEntry
@@ -22,21 +22,26 @@ app = typer.Typer(help="The networks that an experiment can name: listed, explai
 
 _LIST_COLUMNS = (
     Column(key="name"),
-    figure("year", leave_out=3),
+    figure("year", leave_out=2),
     figure("depth"),
     figure("num_params", title="params", show=figures.count),
     figure("macs", title="MACs", show=figures.count),
     figure("top1_error", title="top-1", show=figures.percent),
     figure("top5_error", title="top-5", show=figures.percent),
     Column(key="measured_on", title="on"),
-    Column(key="protocol", min_width=7, leave_out=1),
-    Column(key="source", min_width=14, leave_out=2),
+    Column(key="protocol", min_width=16, leave_out=1),
+    Column(key="source", min_width=16, leave_out=3),
 )
 
 
 @app.command("list")
 def list_networks(
-    pattern: Annotated[str, typer.Argument(help="A shell pattern, such as '*resnet*'.")] = "*",
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATTERN]...", help="Names, beginnings of names, or shell patterns such as '*resnet*'."
+        ),
+    ] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List the networks: year, depth, size, work, and the error that was published for them, with its protocol.
@@ -46,10 +51,34 @@ def list_networks(
     """
     import zoo
 
-    names = zoo.list_models(pattern) or [_known(pattern, "list")]
-    print_rows([_row(zoo.describe(name)) for name in names], _LIST_COLUMNS, output)
+    wanted = {name for pattern in patterns or ["*"] for name in _matching(pattern)}
+    names = [name for name in zoo.list_models() if name in wanted]
+    names += sorted(wanted.difference(names))  # of depths that are not listed
+    missing = print_rows([_row(zoo.describe(name)) for name in names], _LIST_COLUMNS, output)
     if output is Format.TABLE:
-        say(f"\nOne of them, layer by layer and explained: {command()} zoo show {names[-1]}")
+        say_what_did_not_fit(missing)
+        say(f"\nOne of them, layer by layer and explained: {command(at_home=False)} zoo show {names[-1]}")
+
+
+def _matching(pattern: str) -> list[str]:
+    """The names that a pattern means: those that match; of a bare word that is no name, those that begin with it, or
+    else those that hold it.
+
+    Raises:
+        NotFoundError: there are none; the message names the nearest.
+    """
+    import zoo
+
+    word = pattern.lower()
+    is_bare = not any(sign in word for sign in "*?[")
+    for widened in (word, f"{word}*", f"*{word}*") if is_bare and word else (word,):
+        if found := zoo.list_models(widened):
+            return found
+    if is_bare:
+        return [_known(word, "list")]
+    like = nearest(word.strip("*?"), zoo.list_models())
+    guess = f" The nearest is {like}." if like else ""
+    raise NotFoundError(f"No network matches {pattern!r}.{guess} See them all: growres zoo list")
 
 
 def _known(name: str, verb: str) -> str:
@@ -207,7 +236,7 @@ def compare(
         cpus=cpus,
         gpu=gpu,
     )
-    print_rows(rows, _COMPARE_COLUMNS, output)
+    say_what_did_not_fit(print_rows(rows, _COMPARE_COLUMNS, output))
 
 
 # ---------------------------------------------------------------------------------------------------------- history
@@ -215,11 +244,11 @@ def compare(
 _HISTORY_COLUMNS = (
     figure("year"),
     Column(key="team"),
-    Column(key="method", min_width=16),
+    Column(key="method", min_width=16, wraps=True),
     figure("depth"),
-    figure("top5_error", title="top-5 error", show=figures.percent),
-    Column(key="network", title="in the zoo", leave_out=2),
-    Column(key="note", min_width=16, leave_out=1),
+    figure("top5_error", title="top-5 error", show=figures.percent, wraps=True),
+    Column(key="network", title="in the zoo", leave_out=1, wraps=True),
+    Column(key="note", min_width=16, leave_out=2, wraps=True),
 )
 
 
@@ -242,9 +271,10 @@ def history(
         from growres.report.drawing import check_picture_path
 
         check_picture_path(picture)
-    print_rows([asdict(winner) for winner in WINNERS], _HISTORY_COLUMNS, output)
+    missing = print_rows([asdict(winner) for winner in WINNERS], _HISTORY_COLUMNS, output)
     if output is Format.TABLE:
         say(f"\nOne trained person: {figures.percent(HUMAN_TOP5_ERROR)} (Russakovsky et al. 2015, section 6.4).")
+        say_what_did_not_fit(missing)
     if picture is not None:
         from growres.report.history import draw_history
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from growres.config.experiment import AdamGammaConfig, AlwaysConfig, BestOfConfig, GrowthConfig, TestedBase
+from growres.config.experiment import AdamGammaConfig, BestOfConfig, GrowthConfig, TestedBase
 
 
 def epochs_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
@@ -30,7 +30,8 @@ def most_rounds(growth: GrowthConfig, blocks: Sequence[int]) -> int | None:
     """Rounds in the longest run of verdicts that the stop rules allow; None where they set no bound.
 
     With room for A more blocks and a patience of P, the worst is P - 1 rejections before each acceptance: A * P rounds.
-    Either rule alone sets no bound: rejections need not end, nor acceptances. A budget of epochs always does.
+    Either rule alone sets no bound: rejections need not end, nor acceptances. A budget of epochs always does. Where
+    every block is kept, a candidate that diverges is still a rejection.
 
     Args:
         blocks: residual blocks in each stage before the first round.
@@ -40,10 +41,8 @@ def most_rounds(growth: GrowthConfig, blocks: Sequence[int]) -> int | None:
     bounds: list[int] = []
     if stop.max_blocks is not None:
         room = max(stop.max_blocks - num_blocks, 0)
-        if room == 0 or isinstance(growth.accept, AlwaysConfig):
-            bounds.append(room)
-        elif stop.patience is not None:
-            bounds.append(room * stop.patience)
+        if room == 0 or stop.patience is not None:
+            bounds.append(room * (stop.patience or 0))
     if stop.max_epochs is not None:
         bounds.append(max(stop.max_epochs - growth.seed_epochs, 0) // epochs_of_a_round(growth, len(blocks)))
     return least_of(bounds)

@@ -9,9 +9,10 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from growres.config.experiment import DatasetConfig, ResourcesConfig, TrainingConfig
 from growres.config.experiment_file import ExperimentFile, VariantEntry
 from growres.config.problems import Problem, Problems, did_you_mean, listed, shown
-from growres.config.shape import Spot, choices_of, follow, models_of, requirement, stand_in
+from growres.config.shape import Spot, choices_of, follow, key_paths, models_of, requirement, stand_in
 from growres.config.tree import Node, Path, Place, Unreadable, deepest, plain
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -93,7 +94,8 @@ def _report(model: type[BaseModel], error: ErrorDetails, root: Node, problems: P
             allowed = list(spot.owner.model_fields)
             name = spot.path[-1]
             misplaced = spot.owner is ExperimentFile and name in VariantEntry.model_fields
-            guess = f"; {name} belongs in a variant" if misplaced else did_you_mean(name, allowed)
+            guess = _place_elsewhere(str(name), spot.path[:-1]) or did_you_mean(name, allowed)
+            guess = f"; {name} belongs in a variant" if misplaced else guess
             problems.at_key(node, f"unknown key; allowed: {listed(allowed)}{guess}")
             return None
         case "missing" if isinstance(spot.path[-1], str):
@@ -113,6 +115,15 @@ def _report(model: type[BaseModel], error: ErrorDetails, root: Node, problems: P
         case _:
             _unfit_value(node, spot, problems)
     return node.place
+
+
+def _place_elsewhere(name: str, path: Path) -> str:
+    """`, did you mean 'training.optimizer.lr'?` where the key stands in another section, the nearest first."""
+    known = [*key_paths(TrainingConfig, "training"), *key_paths(DatasetConfig, "dataset")]
+    known += key_paths(ResourcesConfig, "resources")
+    found = [key for key in known if key.endswith(f".{name}") and name != "name"]
+    found.sort(key=lambda key: not key.startswith(f"{path[0] if path else ''}."))
+    return f", did you mean {found[0]!r}?" if found else ""
 
 
 def _unknown_name(node: Node, path: Path, choices: list[str], problems: Problems) -> None:

@@ -69,8 +69,8 @@ class VariantEntry(Frozen):
     other, those before it frozen; boostresnet: the same by boosting."""
     model: dict[str, Any]
     recipe: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] | None = None
-    """How the model's authors trained it, laid over the file's `training`: paper, or short where theirs ran for days;
-    growres zoo show has the text."""
+    """How the model's authors trained it, in place of the same keys of the file's `training`: paper, or short where
+    theirs ran for days; growres zoo show has the text."""
     dataset: dict[str, Any] | None = None
     """Takes label_noise, in place of the file's: for experiments on where a growth stops."""
     training: dict[str, Any] = {}

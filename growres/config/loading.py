@@ -20,12 +20,20 @@ from growres.config.experiment import (
 )
 from growres.config.experiment_file import MOST_TRIALS, ExperimentFile
 from growres.config.overrides import apply_overrides
-from growres.config.problems import Problems, listed, printable
+from growres.config.problems import Problems, did_you_mean, listed, printable
 from growres.config.rules import VariantPoint, data_violations, file_violations
 from growres.config.tree import Node, plain
-from growres.config.variants import Reported, Variant, VariantCheck, read_variant, report
+from growres.config.variants import (
+    Reported,
+    Variant,
+    VariantCheck,
+    find_recipe,
+    hidden_by_recipe,
+    read_variant,
+    report,
+)
 from growres.config.yaml_tree import Source, parse
-from growres.errors import ConfigError
+from growres.errors import SpecError
 
 LARGEST_FILE = 1_000_000
 """Bytes."""
@@ -50,6 +58,8 @@ class LoadedExperiment:
     """The file as it was read."""
     effective: dict[str, Any]
     """The file's values after `--set`, not expanded yet."""
+    notes: tuple[str, ...]
+    """What is as the file says and may still surprise its writer, a sentence each."""
     _root: Node = field(repr=False, compare=False)
     _points: Sequence[_Point] = field(repr=False, compare=False)
 
@@ -57,7 +67,7 @@ class LoadedExperiment:
         """Returns if every model can be made for the data set's images, which the file alone does not tell.
 
         Raises:
-            ConfigError: every model that cannot, one a line, as `load_experiment` writes them.
+            SpecError: every model that cannot, one a line, as `load_experiment` writes them.
         """
         facts = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
         problems = Problems()
@@ -73,7 +83,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> LoadedExperime
     """The experiment of a YAML file, each `KEY=VALUE` of the overrides set in it.
 
     Raises:
-        ConfigError: every problem that the file has, one a line, as `file:line:column: path: what is wrong`.
+        SpecError: every problem that the file has, one a line, as `file:line:column: path: what is wrong`.
     """
     problems = Problems()
     text = _read(path)
@@ -86,14 +96,15 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> LoadedExperime
     problems.raise_if_any()
     assert expansion.file is not None, "a file without problems could be read"
     experiment = _experiment(expansion.file, expansion.points)
-    return LoadedExperiment(experiment, text, plain(root), root, expansion.points)
+    notes = tuple(_replaced_defaults(root, expansion.points))
+    return LoadedExperiment(experiment, text, plain(root), notes, root, expansion.points)
 
 
 def _read(path: Path) -> str:
     """The file's text.
 
     Raises:
-        ConfigError: no file, no text, or far too much of it.
+        SpecError: no file, no text, or far too much of it.
     """
     name = printable(str(path))
     try:
@@ -101,18 +112,18 @@ def _read(path: Path) -> str:
             content = file.read(LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError(f"{name}: cannot be read: {reason}; name an experiment file in YAML") from error
+        raise SpecError(f"{name}: cannot be read: {reason}; name an experiment file in YAML") from error
     if len(content) > LARGEST_FILE:
-        raise ConfigError(f"{name}: is larger than {LARGEST_FILE} bytes; no experiment needs as much")
+        raise SpecError(f"{name}: is larger than {LARGEST_FILE} bytes; no experiment needs as much")
     if b"\0" in content:
-        raise ConfigError(f"{name}: is not text but binary; an experiment file is YAML in UTF-8")
+        raise SpecError(f"{name}: is not text but binary; an experiment file is YAML in UTF-8")
     try:
         return content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode()
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         wrong = f"the byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        raise ConfigError(f"{name}:{line}:{column}: {wrong}") from error
+        raise SpecError(f"{name}:{line}:{column}: {wrong}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +141,7 @@ def _expand(root: Node, problems: Problems) -> _Expansion:
     if defaults is not None:
         check(TrainingConfig, defaults, problems, partial=True)
     entries = root.entries.get("variants")
-    variants = [
-        read_variant(name, node, defaults, problems) for name, node in (entries.entries if entries else {}).items()
-    ]
+    variants = [read_variant(name, node, defaults, problems) for name, node in _written(entries, problems).items()]
     num_seeds = len(file.model.seeds) if file.model else 1
     # One point of each variant is looked at even where there are too many: it shows the other mistakes.
     most = 1 if entries and _are_too_many(variants, num_seeds, entries, problems) else None
@@ -151,6 +160,33 @@ def _twins_have_names_of_their_own(points: Sequence[_Point], entries: Node | Non
     taken = {twin_name(point.variant, twin): point.variant for point in points for twin in point.sections.twins}
     for name in taken.keys() & named.keys():
         problems.at_key(named[name], f"the twins of {taken[name]} have this name; choose another")
+
+
+def _written(entries: Node | None, problems: Problems) -> dict[str, Node]:
+    """The variants, without those of which only a --set speaks that meant another."""
+    variants = dict(entries.entries) if entries else {}
+    of_the_file = [name for name, node in variants.items() if node.place.order[0] == 0]
+    for name, node in list(variants.items()):
+        if name not in of_the_file and node.get("procedure") is None and node.get("model") is None:
+            guess = did_you_mean(name, of_the_file)
+            problems.at_key(node, f"the file has no variant {name!r}; it has {listed(of_the_file)}{guess}")
+            del variants[name]
+    return variants
+
+
+def _replaced_defaults(root: Node, points: Sequence[_Point]) -> Iterator[str]:
+    """A sentence for each recipe of a variant that puts its own keys in place of the file's."""
+    told = set()
+    for point in points:
+        name, recipe, model = point.variant, point.sections.recipe, point.sections.model
+        if model is None or recipe is None or (name, recipe, model.name) in told:
+            continue
+        told.add((name, recipe, model.name))
+        training = find_recipe(model.name, recipe) or {}
+        variant = root.entries["variants"].entries[name]
+        if hidden := hidden_by_recipe(root.get("training"), variant, training):
+            keys = listed(f"training.{key}" for key in hidden)
+            yield f"the recipe {recipe} of {model.name} in the variant {name} replaces the file's {keys}"
 
 
 def _are_too_many(variants: Sequence[Variant], num_seeds: int, entries: Node, problems: Problems) -> bool:

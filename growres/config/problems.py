@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from growres.config.tree import Node, Path, Place, Unreadable, plain
-from growres.errors import ConfigError, nearest
+from growres.errors import SpecError, nearest
 
 _LONGEST_VALUE = 80
 _LONGEST_TEXT = 1000
@@ -35,12 +35,13 @@ class Problem:
 class Problems:
     """Problems as they are found; the same one at the same place counts once, however many trials it would break."""
 
-    _found: dict[tuple[Place, str], Problem] = field(default_factory=dict)
+    _found: dict[tuple[Place, str, str], Problem] = field(default_factory=dict)
 
     def add(self, problem: Problem) -> None:
         """Keeps the first of equal problems, and one for all the numbers that are drawn from one distribution."""
-        wrong = "" if problem.path[-1:] in _DRAWN and is_swept(problem.path) else problem.wrong
-        self._found.setdefault((problem.place, wrong), problem)
+        is_drawn = problem.path[-1:] in _DRAWN and is_swept(problem.path)
+        words = ("", "") if is_drawn else (problem.wrong, problem.hint)
+        self._found.setdefault((problem.place, *words), problem)
 
     def at_key(self, node: Node, wrong: str, **more: str) -> None:
         """A problem with the key, or with the mapping that stands under it."""
@@ -54,10 +55,10 @@ class Problems:
         return bool(self._found)
 
     def raise_if_any(self) -> None:
-        """Raises ConfigError with every problem, one a line, in the order of their places."""
+        """Raises SpecError with every problem, one a line, in the order of their places."""
         if self._found:
             lines = [str(problem) for problem in sorted(self._found.values(), key=lambda problem: problem.place)]
-            raise ConfigError("\n".join(lines))
+            raise SpecError("\n".join(lines))
 
 
 def is_swept(path: Path) -> bool:

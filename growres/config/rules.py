@@ -47,6 +47,8 @@ class Violation:
     wrong: str
     of_key: bool = False
     """That the key is there is wrong, not its value."""
+    remedy: str = ""
+    """What to write instead, in words that follow the name of a key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,14 +367,17 @@ def _the_learning_rate_decays(point: VariantPoint) -> Iterator[Violation]:
     most = max(lengths.values())
     in_words = ", ".join(f"{'.'.join(path)} is {epochs}" for path, epochs in lengths.items())
     key = ("training", "schedule")
-    if isinstance(schedule, MultiStepSchedule):
-        for index, milestone in enumerate(schedule.milestones):
-            if milestone >= most:
-                wrong = f"the milestone {milestone} is never passed: {in_words}"
-                yield Violation(((*key, "milestones", index), *lengths), wrong)
+    if isinstance(schedule, MultiStepSchedule) and schedule.milestones[-1] >= most:
+        late = {index: milestone for index, milestone in enumerate(schedule.milestones) if milestone >= most}
+        what = "the milestone {} is" if len(late) == 1 else "the milestones {} are"
+        wrong = f"{what.format(listed(late.values()))} never passed: {in_words}"
+        yield Violation(((*key, "milestones", min(late)), *lengths), wrong, remedy=_SLOWER)
     if isinstance(schedule, StepSchedule) and schedule.every_epochs >= most:
         wrong = f"the learning rate would never fall: every_epochs is {schedule.every_epochs}, {in_words}"
-        yield Violation(((*key, "every_epochs"), *lengths), wrong)
+        yield Violation(((*key, "every_epochs"), *lengths), wrong, remedy=_SLOWER)
+
+
+_SLOWER = "such as {name: constant}"
 
 
 def _augmentations_differ(point: VariantPoint) -> Iterator[Violation]:

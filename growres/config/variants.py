@@ -95,6 +95,18 @@ def find_recipe(model: str, recipe: str) -> Mapping[str, Any] | None:
         return None
 
 
+def hidden_by_recipe(defaults: Node | None, variant: Node, recipe: Mapping[str, Any]) -> list[str]:
+    """The keys of the file's `training` that a recipe replaces by something else, where neither the variant nor --set
+    has the last word."""
+    own = variant.get("training")
+    said = own.entries if own else {}
+    return [
+        key
+        for key, default in (defaults.entries if defaults else {}).items()
+        if key in recipe and key not in said and default.place.order[0] == 0 and plain(default) != recipe[key]
+    ]
+
+
 def _under_training(node: Node, layer: Node | None) -> Node:
     """The variant with a training section laid under its own."""
     if layer is None or not isinstance(node.value, dict):
@@ -227,10 +239,19 @@ def report(violation: Violation, root: Node, reported: Reported, problems: Probl
     nodes = [(node, _is_at(root, path, node)) for path in violation.paths for node in [deepest(root, path)]]
     node, exact = max(nodes, key=lambda found: found[1] and _precedence(found[0]))
     of_value = exact and not violation.of_key and not isinstance(node.value, dict)
-    hint = ""
-    if node.path[2:] == ("recipe",) and violation.paths[0][0] == "training":
-        hint = f"; so says the recipe: give this variant its own {'.'.join(map(str, violation.paths[0][:2]))}"
-    problems.add(Problem(node.place if of_value else node.key_place, node.path, violation.wrong, hint=hint))
+    place = node.place if of_value else node.key_place
+    problems.add(Problem(place, node.path, violation.wrong, hint=_way_out(violation, root, node)))
+
+
+def _way_out(violation: Violation, root: Node, blamed: Node) -> str:
+    """What to write instead; and in which variant, where that is not told by the place that is blamed."""
+    path = violation.paths[0]
+    written = deepest(root, path)
+    key, example = ".".join(map(str, path[:2])), f", {violation.remedy}" if violation.remedy else ""
+    if path[0] == "training" and written.path[2:] == ("recipe",):
+        return f"; so says the recipe of the variant {root.path[-1]}: give it its own {key}{example}"
+    where = f" in the variant {root.path[-1]}" if written.path[:1] != blamed.path[:1] == ("training",) else ""
+    return f"; write another {key}{where}{example}" if violation.remedy else ""
 
 
 def _is_at(root: Node, path: Path, node: Node) -> bool:

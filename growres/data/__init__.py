@@ -5,6 +5,7 @@
     decoding    any image, of any mode and size, to uint8 pixels
     cache       folders of arrays on disk, each built once
     splits      train, validation and test; limits; label noise
+    known       what is known of the images before any is read
     loading     configuration -> ImageData: where the modules above meet
     images      ImageSplit and ImageData, what training sees
     augment     crop, flip, cutout, affine, lighting, a batch at a time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from growres.data.batches import DeviceData as DeviceData
     from growres.data.images import ImageData as ImageData
     from growres.data.images import ImageSplit as ImageSplit
+    from growres.data.known import known_facts as known_facts
     from growres.data.loading import cached_sources as cached_sources
     from growres.data.loading import describe_source as describe_source
     from growres.data.loading import load_images as load_images
@@ -33,11 +35,21 @@ _MODULE_OF = {
     "ImageSplit": "images",
     "cached_sources": "loading",
     "describe_source": "loading",
+    "known_facts": "known",
     "load_images": "loading",
     "pin_source": "loading",
 }
 
-__all__ = ["DeviceData", "ImageData", "ImageSplit", "cached_sources", "describe_source", "load_images", "pin_source"]
+__all__ = [
+    "DeviceData",
+    "ImageData",
+    "ImageSplit",
+    "cached_sources",
+    "describe_source",
+    "known_facts",
+    "load_images",
+    "pin_source",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,9 +19,9 @@ from growres.data.cache import FORMAT, CacheEntry, open_entry, open_or_build, wr
 from growres.data.content import digest_of
 from growres.data.decoding import choose_shape, decode
 from growres.data.images import ImageData, ImageSplit
-from growres.data.sources import SourceSplit, identify, open_source, pinned, source_name
+from growres.data.known import DIGITS, cache_home, source_fingerprint
+from growres.data.sources import SourceSplit, open_source, pinned, source_name
 from growres.data.splits import split_rows, with_label_noise
-from growres.home import growres_home
 
 _DIGITS = DatasetConfig(source="digits")
 _COPY_AT_A_TIME = 4096
@@ -36,9 +36,9 @@ def load_images(config: DatasetConfig, home: Path | None = None) -> ImageData:
     Raises:
         DataError: if the source cannot be read, converted or split as configured.
     """
-    data_home = _data_home(home)
+    data_home = cache_home(home)
     config = pinned(config, data_home)
-    entry = _split_entry(config, data_home, _source_fingerprint(config, data_home))
+    entry = _split_entry(config, data_home, source_fingerprint(config, data_home))
     return ImageData(
         name=source_name(config),
         class_names=tuple(entry.meta["class_names"]),
@@ -57,7 +57,7 @@ def pin_source(config: DatasetConfig, home: Path | None = None) -> DatasetConfig
     Raises:
         DataError: if a path leads nowhere, or a hub data set's revision cannot be resolved.
     """
-    return pinned(config, _data_home(home))
+    return pinned(config, cache_home(home))
 
 
 def describe_source(config: DatasetConfig, home: Path | None = None) -> dict[str, Any]:
@@ -69,12 +69,12 @@ def describe_source(config: DatasetConfig, home: Path | None = None) -> dict[str
     Raises:
         DataError: as load_images does.
     """
-    data_home = _data_home(home)
+    data_home = cache_home(home)
     config = pinned(config, data_home)
     data = load_images(config, home)
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     counts = {name: torch.bincount(split.labels, minlength=data.num_classes) for name, split in splits.items()}
-    entries = [open_entry(data_home / _source_fingerprint(config, data_home)), open_entry(data_home / data.fingerprint)]
+    entries = [open_entry(data_home / source_fingerprint(config, data_home)), open_entry(data_home / data.fingerprint)]
     return {
         "name": data.name,
         "source": config.source,
@@ -99,26 +99,25 @@ def cached_sources(home: Path | None = None) -> list[dict[str, Any]]:
     Keys: source, path, fingerprint, images, channels, image_size, bytes, created_at (UTC, ISO 8601). For a `digits`
     that was not used yet bytes is 0 and created_at None.
     """
-    data_home = _data_home(home)
+    data_home = cache_home(home)
     entries = [open_entry(meta_file.parent) for meta_file in sorted(data_home.glob("*/meta.json"))]
     rows = [_source_row(entry) for entry in entries if entry is not None and entry.meta["kind"] == "source"]
     if not any(row["source"] == "digits" for row in rows):
-        always = {"source": "digits", "path": None, "fingerprint": _source_fingerprint(_DIGITS, data_home)}
-        rows.append({**always, "images": 1797, "channels": 1, "image_size": 8, "bytes": 0, "created_at": None})
+        always = {"source": "digits", "path": None, "fingerprint": source_fingerprint(_DIGITS, data_home)}
+        rows.append(
+            {
+                **always,
+                "images": 1797,
+                "channels": DIGITS.channels,
+                "image_size": DIGITS.image_size,
+                "bytes": 0,
+                "created_at": None,
+            }
+        )
     return sorted(rows, key=lambda row: (row["source"], row["path"] or "", row["fingerprint"]))
 
 
-def _data_home(home: Path | None) -> Path:
-    return (growres_home() if home is None else home) / "data"
-
-
 # --------------------------------------------------------------------------------------------- the decoded source
-
-
-def _source_fingerprint(config: DatasetConfig, data_home: Path) -> str:
-    settings = ("train_split", "test_split", "channels", "image_size", "image_column", "label_column")
-    chosen = [getattr(config, name) for name in settings]
-    return digest_of("source", FORMAT, config.source, identify(config, data_home), *chosen)
 
 
 def _source_entry(config: DatasetConfig, data_home: Path, fingerprint: str) -> CacheEntry:

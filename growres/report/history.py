@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _FIRST_NETWORK = 2012
-_ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+_LABEL_PT = 8.5
 
 
 def draw_history(path: Path) -> None:
@@ -36,30 +36,27 @@ def _draw_errors(axes: Axes) -> None:
     percent = [100 * winner.top5_error for winner in WINNERS]
     colors = [GREY if winner.year < _FIRST_NETWORK else BLUE for winner in WINNERS]
     axes.bar(years, percent, width=0.66, color=colors)
+    human = 100 * HUMAN_TOP5_ERROR
     for year, value, winner in zip(years, percent, WINNERS, strict=True):
         axes.annotate(
-            f"{value:.1f} %\n{winner.label}",
-            (year, value),
+            f"{value:.2f}%\n{winner.label}",
+            (year, max(value, human)),  # above the line of the trained person, which would cross it
             xytext=(0, 4),
             textcoords="offset points",
             ha="center",
             va="bottom",
-            fontsize=8.5,
-            bbox=_ON_WHITE,
-            zorder=4,
+            fontsize=_LABEL_PT,
         )
-    human = 100 * HUMAN_TOP5_ERROR
-    axes.axhline(human, color=VERMILION, linewidth=1.2, linestyle="--", zorder=3)
+    axes.axhline(human, color=VERMILION, linewidth=1.2, linestyle="--")
     axes.annotate(
-        f"one trained person, {human:.1f} %",
-        (WINNERS[0].year - 0.45, human),
+        f"one trained\nperson, {human:.2f}%",
+        (WINNERS[-1].year + 0.5, human),
         xytext=(0, 4),
         textcoords="offset points",
-        fontsize=8.5,
+        fontsize=_LABEL_PT,
         color=VERMILION,
-        bbox=_ON_WHITE,
-        zorder=4,
     )
+    axes.set_xlim(WINNERS[0].year - 0.6, WINNERS[-1].year + 1.4)
     axes.set_ylabel("top-5 error on test (%)")
     axes.set_ylim(0, 33)
     axes.spines[["top", "right"]].set_visible(False)
@@ -79,8 +76,14 @@ def _draw_depths(axes: Axes) -> None:
     for winner in known:
         axes.annotate(
             f"{winner.depth}", (winner.year, winner.depth or 0), xytext=(0, 6), textcoords="offset points", ha="center",
-            fontsize=8.5,
+            fontsize=_LABEL_PT,
         )  # fmt: skip
+    for winner in WINNERS:
+        if winner.depth is None and winner.year > _FIRST_NETWORK:
+            axes.annotate(
+                "several kinds\nof networks:\nno one depth", (winner.year, 30), ha="center", va="center",
+                fontsize=_LABEL_PT, color=GREY,
+            )  # fmt: skip
     axes.set_yscale("log", base=10)
     axes.set_ylim(5, 400)
     axes.set_yticks([10, 100], labels=["10", "100"])

@@ -247,7 +247,7 @@ class Store:
 
     def epochs(self, trial_id: str) -> list[dict[str, Any]]:
         """A trial's epochs: growth step by growth step, replicate by replicate, arm by arm."""
-        arms = case({"network": 0, "candidate": 1, "control": 2}, value=Epoch.arm)
+        arms = case({"network": 0, "screen": 1, "candidate": 2, "control": 3}, value=Epoch.arm)
         return self._dicts(
             _rows_of(Epoch.__table__, trial_id).order_by(Epoch.growth_step, Epoch.replicate, arms, Epoch.epoch)
         )

@@ -147,7 +147,7 @@ class Epoch(Base):
     __tablename__ = "epoch"
     # Without rowid, SQLite keeps a trial's epochs side by side and their key once.
     __table_args__ = (
-        CheckConstraint("arm IN ('network', 'candidate', 'control')", name="arm"),
+        CheckConstraint("arm IN ('network', 'candidate', 'control', 'screen')", name="arm"),
         {"sqlite_with_rowid": False},
     )
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.counting import count
+from zoo.counting import count, seen_in_image
 
 PUBLISHED = json.loads((Path(__file__).parent / "counts.json").read_text())
 
@@ -71,6 +71,30 @@ def test_receptive_fields_are_those_that_follow_from_windows_and_strides(name, s
     counts = count(on_meta(name, num_classes=10, input_shape=(channels, size, size)), (channels, size, size))
     [inside] = [found.receptive_field for found in counts.parts if found.name == part]
     assert inside == counts.receptive_field == (field, field)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("lenet5", 8), ("lenet5", 28), ("lenet5", 64), ("resnet56", 32), ("vgg16", 32), ("googlenet", 28)],
+)
+def test_in_an_image_nothing_is_seen_beyond_it_and_the_head_sees_all_of_it(name, size):
+    raw = count(on_meta(name, num_classes=10, input_shape=(1, size, size)), (1, size, size))
+    seen = seen_in_image(raw, size)
+    fields = {part.name: part.receptive_field for part in seen.parts}
+    for part, field in fields.items():
+        assert field == max(layer.receptive_field for layer in seen.layers if layer.part == part) <= (size, size)
+    assert seen.receptive_field == seen.layers[-1].receptive_field == fields[seen.parts[-1].name] == (size, size)
+    assert [layer.receptive_field for layer in seen.layers] <= [layer.receptive_field for layer in raw.layers]
+
+
+@pytest.mark.parametrize("size", [8, 48, 64])
+def test_what_a_resized_image_shows_a_layer_is_told_in_its_own_pixels(size):
+    model = zoo.create_model("lenet5", num_classes=10, in_channels=1, image_size=size)
+    images = torch.rand(1, 1, size, size, requires_grad=True)
+    zoo.features(model, images)["s2"][0, 0, 7, 7].backward()
+    rows = images.grad[0, 0].abs().sum(dim=1).nonzero().flatten()
+    [predicted] = [part.receptive_field for part in count(model, (1, size, size)).parts if part.name == "s2"]
+    assert predicted[0] - 1 <= int(rows[-1] - rows[0]) + 1 <= predicted[0]
 
 
 @pytest.mark.parametrize(

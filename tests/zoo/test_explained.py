@@ -171,6 +171,7 @@ def test_the_reductions_of_googlenet_save_three_quarters(published):
     assert modules["ratio"] == ("", "4.1x", "", "3.5x")
     classifier = rows_of(claims, "An average for a classifier")
     assert classifier["on the flattened map"] == (50_177_000, "49.0x")
+    assert "Counted for 1,000 classes" in claims["An average for a classifier"].text
     helpers = claims["Helpers that are gone when training is over"].rows
     assert helpers[1][1] - helpers[0][1] == 6_379_728
     assert helpers[1][5] > helpers[0][5], "the helpers' gradients add to the stem's"
@@ -255,3 +256,40 @@ def test_dense_connections_are_counted_and_their_memory_is_the_price(published):
     memory = rows_of(claims, "The price: memory")
     assert memory["memory_efficient: true"][0] < 0.4 * memory["as usual"][0]
     assert 1 < memory["memory_efficient: true"][1] / memory["as usual"][1] < 1.2
+
+
+# ------------------------------------------------------------------------------------ true of the network that is shown
+
+
+def test_the_later_googlenet_is_explained_as_it_is(published):
+    later, paper = published("googlenet_torchvision"), published("googlenet")
+    windows = rows_of(later, "Several windows at once")
+    assert windows["3x3, for the paper's 5x5"][0] == "3x3" and "5x5" not in windows
+    assert "A 3x3 window over 480 maps" in later["Small convolutions before the large ones"].text
+    helpers = "Helpers that are gone when training is over"
+    assert "torchvision's form has it all the same" in later[helpers].text
+    assert paper[helpers].text.startswith("Batch norm did not exist yet")
+    assert not any("torchvision" in claim.text for claim in paper.values())
+
+
+def test_a_vgg_with_batch_norm_does_not_claim_to_have_nothing_else(published):
+    title = "Three small windows for one large one"
+    assert "Nothing else is in the network" in published("vgg11")[title].text
+    assert "Nothing else" not in published("vgg11_bn")[title].text
+    assert "2015" in published("vgg11_bn")["Batch norm, which the paper did not have"].text
+
+
+def test_a_lenet_without_codes_says_that_its_output_is_linear(published):
+    title = "Answers that are pictures"
+    assert "linear" not in published("lenet5")[title].text
+    for claims in (claims_of("lenet5", num_classes=26), claims_of("lenet5", output="linear")):
+        assert "has no codes: its output is linear" in claims[title].text
+
+
+def test_a_published_figure_says_which_of_several_it_is(published):
+    path = published("preact_resnet110")["Nothing but additions from the first block to the last"].text
+    assert "4.92% on CIFAR-10 with batches of 128, 4.62% with batches of 64" in path
+    narrow = published("densenet40_k12")["Layers that add only a few maps"].text
+    assert "4.62% with batches of 64 and 4.92% with batches of 128" in narrow
+    assert "resnet, option A" in rows_of(published("plain20"), "The control of the residual network")
+    assert "k = 2" in published("alexnet")["Rivalry between neighbouring maps"].text

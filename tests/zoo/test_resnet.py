@@ -183,6 +183,7 @@ def test_a_fixed_name_is_the_parametric_network_of_its_shape(form, option):
         "small_input": True,
         "shortcut": option,
         "h": "identity",
+        "skip_init": False,
         **({} if form == "preact_resnet" else {"f": "original"}),
     }
     assert zoo.check(kwargs={k: v for k, v in fixed.architecture.items() if k != "name"}, name=form) == []
@@ -364,3 +365,33 @@ def test_the_first_pre_activation_unit_has_its_activation_before_the_split(image
     first = network.stages[0][0]
     assert isinstance(first.before_split, nn.Identity) and list(dict(first.branch.named_children()))[0] == "conv1"
     assert isinstance(network.stem[-1], nn.ReLU)
+
+
+@pytest.mark.parametrize("form", RESIDUAL)
+def test_with_skip_init_a_fresh_network_is_its_shortcuts_and_learns_to_use_its_branches(images, form):
+    network = make(form, skip_init=True)
+    blocks = [block for stage in network.stages for block in stage]
+    x_NCHW = network.stem(images)
+    for block in blocks[:1]:
+        seen = block.before_split(x_NCHW)
+        assert torch.equal(block(x_NCHW), block.after(block.shortcut.path(seen)))
+    network(images).sum().backward()
+    assert all(block.gain.grad is not None and block.gain.grad != 0 for block in blocks)
+    assert all(block.last_conv.weight.grad.count_nonzero() == 0 for block in blocks)
+    again = zoo.create_model(**network.architecture, num_classes=5, in_channels=3, image_size=16)
+    again.load_state_dict(network.state_dict())
+
+
+@pytest.mark.parametrize("form", RESIDUAL)
+@pytest.mark.parametrize("block", KINDS)
+def test_a_new_stage_halves_the_map_and_belongs_to_the_architecture(images, form, block):
+    network = make(form, block=block)
+    stages, stride = len(network.stages), network.total_stride
+    network.add_stage(16)
+    assert network.total_stride == 2 * stride and network.architecture["blocks"][-1] == 1
+    assert network.architecture["widths"][-1] == 16
+    maps = zoo.features(network, images)
+    assert maps[f"stage{stages}"].shape[-1] * 2 == maps[f"stage{stages - 1}"].shape[-1]
+    again = zoo.create_model(**network.architecture, num_classes=5, in_channels=3, image_size=16)
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again.eval()(images), network.eval()(images))

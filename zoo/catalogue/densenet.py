@@ -144,9 +144,18 @@ def _of_imagenet(depth: int) -> ModelEntry:
         input_shape=(3, 224, 224),
         num_classes=1000,
         preset={"layers": list(layers), "growth_rate": growth_rate, "form": "bc"},
+        remark=_remark(depth, layers),
         arguments=(SMALL_INPUT, *_OPTIONS),
         recipes=_IMAGENET_RECIPES,
     )
+
+
+def _remark(depth: int, layers: tuple[int, ...]) -> str:
+    """The stem, the transitions and the classifier count too, and a dense layer is two."""
+    counted = 2 * sum(layers) + len(layers) + 1
+    if counted == depth:
+        return ""
+    return f"By the rule that names the others it has {counted} layers that hold weights; {depth} is the paper's name."
 
 
 def _of_small_images(form: str, depth: int, growth_rate: int) -> ModelEntry:

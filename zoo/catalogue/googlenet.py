@@ -61,7 +61,8 @@ ENTRIES: tuple[ModelEntry, ...] = (
     ),
     ModelEntry(
         name="googlenet_torchvision",
-        title="GoogLeNet of torchvision, with batch norm and 3x3 for 5x5",
+        title="GoogLeNet of torchvision, a later release with batch norm and 3x3 for 5x5",
+        remark="The paper is of 2014 and has no batch norm, which is of 2015; this form came with later releases.",
         year=2014,
         paper=_PAPER,
         factory="zoo.googlenet:googlenet_torchvision",

@@ -69,7 +69,7 @@ _V2 = ModelEntry(
             ),
             cost="about 6 million steps of 32 images, 150 epochs of ImageNet",
             differs="the paper's BN-x30: thirty times the learning rate of the network without batch norm (0.0015), "
-            "which falls six times as fast (4 % in 8 epochs: here 11.5 % in 4), a fifth of its weight decay "
+            "which falls six times as fast (4% in 8 epochs: here 11.5% in 4), a fifth of its weight decay "
             "(the Caffe replica's 2e-4), and no dropout; the paper trains on many machines at once",
         ),
         "short": recipes.short(0.1),

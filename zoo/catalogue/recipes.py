@@ -57,7 +57,13 @@ def training(
     }
 
 
-def short(lr: float, *, weight_decay: float = 5e-4, clip_grad_norm: float | None = None) -> Recipe:
+def short(
+    lr: float,
+    *,
+    weight_decay: float = 5e-4,
+    augment: Sequence[Any] = CROP_AND_FLIP,
+    clip_grad_norm: float | None = None,
+) -> Recipe:
     """The recipe for an evening: one cosine over 20 epochs.
 
     Args:
@@ -69,7 +75,7 @@ def short(lr: float, *, weight_decay: float = 5e-4, clip_grad_norm: float | None
             batch_size=128,
             optimizer=sgd(lr, weight_decay=weight_decay, nesterov=True),
             schedule={"name": "cosine", "warmup_epochs": 1},
-            augment=CROP_AND_FLIP,
+            augment=augment,
             clip_grad_norm=clip_grad_norm,
         ),
         cost="20 epochs",

@@ -66,7 +66,10 @@ def _entry(depth: int, *, batch_norm: bool) -> ModelEntry:
     name = f"vgg{depth}_bn" if batch_norm else f"vgg{depth}"
     return ModelEntry(
         name=name,
-        title=f"VGG-{depth} with batch norm" if batch_norm else f"VGG-{depth}",
+        title=f"VGG-{depth} with batch norm, a later release" if batch_norm else f"VGG-{depth}",
+        remark="The paper is of 2014 and has no batch norm, which is of 2015; this form came with later releases."
+        if batch_norm
+        else "",
         year=2014,
         paper=_PAPER,
         factory="zoo.vgg:VGG",

@@ -54,7 +54,8 @@ def _narrow_layers() -> Claim:
         text="Because what was found before is still there, a layer need only add what is new: 12 maps where a "
         "residual network's layers have up to 256. The BC form halves the stack between blocks and reads it through a "
         "1x1 convolution. Its 100 layers reach the error of a residual network of 1,001 with a thirteenth of the "
-        "weights; but each weight is used at more pixels. Errors as published, CIFAR-10 with augmentation.",
+        "weights; but each weight is used at more pixels. Errors as published, CIFAR-10 with augmentation; "
+        "preact_resnet1001 has 4.62% with batches of 64 and 4.92% with batches of 128.",
         columns=("network", "depth", "weights", "MACs", "MACs a weight", "published error"),
         rows=tuple(rows),
     )

@@ -11,7 +11,7 @@ from zoo.auxiliary import WithAuxiliary
 from zoo.counting import count
 from zoo.explained.claims import Claim, Subject, share, times
 from zoo.explained.gradients import random_images
-from zoo.googlenet import GoogLeNet, Inception
+from zoo.googlenet import PAPER, GoogLeNet, Inception
 
 _LARGEST = 224
 """Pixels a side of the images on which gradients are measured, so that large ones do not fill the memory."""
@@ -25,7 +25,7 @@ def claims(subject: Subject) -> tuple[Claim, ...]:
         _windows(subject, network),
         _reductions(subject, network),
         _average(subject),
-        _auxiliary(subject),
+        _auxiliary(subject, network),
     )
 
 
@@ -41,7 +41,9 @@ def _windows(subject: Subject, network: GoogLeNet) -> Claim:
     module = next(iter(_modules(network).values()))
     in_channels, pixels = _inputs(module), _pixels(subject, "inception_3a")
     rows = []
-    for name, branch in (("1x1", module.one), ("3x3", module.three), ("5x5", module.five), ("pooling", module.pool)):
+    five = network.design.five
+    windows = f"{five}x{five}, for the paper's 5x5" if five != PAPER.five else "5x5"
+    for name, branch in (("1x1", module.one), ("3x3", module.three), (windows, module.five), ("pooling", module.pool)):
         counts = count(branch, (in_channels, pixels, pixels))
         maps = counts.layers[-1].output_shape[0]
         rows.append((name, f"{counts.receptive_field[0]}x{counts.receptive_field[1]}", maps, counts.num_params))
@@ -49,8 +51,7 @@ def _windows(subject: Subject, network: GoogLeNet) -> Claim:
         title="Several windows at once",
         text="Should a layer look closely or widely? An inception module does not choose. It looks at the same map "
         "through four windows and stacks the answers; training decides how much each of them is worth, and an object "
-        "may be large in one image and small in the next. Counted in module 3a (torchvision has 3x3 for the paper's "
-        "5x5).",
+        "may be large in one image and small in the next. Counted in module 3a.",
         columns=("branch", "sees of its input", "maps", "weights"),
         rows=tuple(rows),
     )
@@ -68,12 +69,14 @@ def _reductions(subject: Subject, network: GoogLeNet) -> Claim:
         naive = _without_reductions(module)
         rows.append((name.removeprefix("inception_"), counts.num_params, naive, counts.macs, naive * pixels**2))
     sums = [sum(int(row[i]) for row in rows) for i in range(1, 5)]
+    five, inputs = network.design.five, _inputs(_modules(network)["inception_4a"])
     return Claim(
         title="Small convolutions before the large ones",
-        text="A 5x5 window over 480 maps needs 12,000 weights for each map that it puts out. A 1x1 convolution first "
-        "mixes the 480 maps into a few dozen: what it loses, the paper argues, is little, since a few numbers can "
-        "hold much of what is in a patch, and what it saves is nearly everything. Without the reductions (and with "
-        "the poolings' maps unprojected) the nine modules would cost this much.",
+        text=f"A {five}x{five} window over {inputs} maps, as many as module 4a gets, needs {five**2 * inputs:,} "
+        f"weights for each map that it puts out. A 1x1 convolution first mixes the {inputs} maps into fewer: what it "
+        "loses, the paper argues, is little, since a few numbers can hold much of what is in a patch, and what it "
+        "saves is nearly everything. Without the reductions (and with the poolings' maps unprojected) the nine "
+        "modules would cost this much.",
         columns=("module", "weights", "without reductions", "MACs", "without reductions"),
         rows=(
             *rows,
@@ -105,29 +108,34 @@ def _average(subject: Subject) -> Claim:
         text="AlexNet and VGG flatten the last map and wire every value of it to the next layer. GoogLeNet, after "
         "Network in Network, takes the mean of each map and reads the classes from these means. That took 0.6 points "
         "off the error (dropout stayed essential), leaves the classifier a weight for each map and class, and lets "
-        "the network take images of any size.",
+        f"the network take images of any size. Counted for {subject.num_classes:,} classes and this last map.",
         columns=("classifier", "weights", "of this network's"),
         rows=(
-            ("on the means, as published", classifier, times(classifier, classifier)),
+            ("on the means, as here", classifier, times(classifier, classifier)),
             ("on the flattened map", flattened, times(flattened, classifier)),
         ),
     )
 
 
-def _auxiliary(subject: Subject) -> Claim:
+def _auxiliary(subject: Subject, network: GoogLeNet) -> Claim:
     with torch.device("meta"):
         helped = subject.make(aux=True)
     training = count(helped, (subject.in_channels, subject.image_size, subject.image_size), training=True)
     weights, macs = training.num_params - subject.counts.num_params, training.macs - subject.counts.macs
     alone, together = _gradients_of_the_stem(subject)
+    of_its_time = (
+        "When this network was published batch norm did not exist yet (torchvision's form has it all the same, and has "
+        "kept the helpers)"
+        if network.design.batch_norm
+        else "Batch norm did not exist yet"
+    )
     return Claim(
         title="Helpers that are gone when training is over",
-        text="Batch norm did not exist yet, and the gradient of a single loss is a long way from the first layers. "
-        "Two classifiers in the middle, cheap in work if not in weights, have a say in the loss, 0.3 of the last "
-        "one's each: they press the middle of the network to be of use already. After training they are dropped. What "
-        "they add to the gradient at the stem is modest, measured here before training on images of noise, and the "
-        "paper of Inception v3 finds that they do not speed up the beginning: they rather keep the network from "
-        "learning by heart.",
+        text=f"{of_its_time}, and the gradient of a single loss is a long way from the first layers. Two classifiers "
+        "in the middle, cheap in work if not in weights, have a say in the loss, 0.3 of the last one's each: they "
+        "press the middle of the network to be of use already. After training they are dropped. What they add to the "
+        "gradient at the stem is modest, measured here before training on images of noise, and the paper of Inception "
+        "v3 finds that they do not speed up the beginning: they rather keep the network from learning by heart.",
         columns=("", "weights", "of the network's", "MACs", "of the network's", "gradient at the stem"),
         rows=(
             ("the network", subject.counts.num_params, "", subject.counts.macs, "", alone),

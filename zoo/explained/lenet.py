@@ -9,7 +9,16 @@ from torch.nn import functional as F
 from zoo.counting import count
 from zoo.explained.claims import Claim, Subject, times
 from zoo.feature_maps import features
-from zoo.lenet import C3_TABLE, CODE_HEIGHT, CODE_WIDTH, IMAGE_SIZE, LeNet5, PartialConvolution, digit_codes
+from zoo.lenet import (
+    C3_TABLE,
+    CODE_HEIGHT,
+    CODE_WIDTH,
+    IMAGE_SIZE,
+    CodeDistance,
+    LeNet5,
+    PartialConvolution,
+    digit_codes,
+)
 
 
 def claims(subject: Subject) -> tuple[Claim, ...]:
@@ -17,7 +26,7 @@ def claims(subject: Subject) -> tuple[Claim, ...]:
         _shared_weights(subject),
         _maps_that_must_differ(),
         _subsampling(),
-        _codes(),
+        _codes(subject),
     )
 
 
@@ -45,7 +54,7 @@ def _maps_that_must_differ() -> Claim:
         title="Sixteen maps that must become different",
         text="If every map of C3 saw all six maps of S2, all sixteen would face the same task from slightly different "
         "starts. The paper gives each of them another set of three, four or six maps instead: they cannot become the "
-        "same detector, and 37 % of the weights are saved.",
+        "same detector, and 37% of the weights are saved.",
         columns=("C3", "pairs of maps", "different sets", "weights", "connections"),
         rows=(
             ("as published", sum(map(len, C3_TABLE)), len(set(C3_TABLE)), sparse.num_params, sparse.connections),
@@ -88,17 +97,24 @@ def _glyphs() -> Tensor:
     return F.pad(drawn, (9, 9, 6, 6)) * 1.275 - 0.1
 
 
-def _codes() -> Claim:
+def _codes(subject: Subject) -> Claim:
+    has_codes = isinstance(subject.make_on_meta().get_submodule("out"), CodeDistance)
+    here = (
+        ""
+        if has_codes
+        else f"This network, for {subject.num_classes} classes, has no codes: its output is linear, one unit a class. "
+        "What follows is of the published one, for the ten digits. "
+    )
     codes = digit_codes()
     different = (codes[:, None] != codes[None]).sum(dim=2)
     pairs = different[torch.triu_indices(10, 10, offset=1).unbind()]
     return Claim(
         title="Answers that are pictures",
-        text="The ten targets are not ten separate switches but ten bitmaps of 7x12 pixels, and the answer is the "
-        "bitmap that lies nearest. Two targets differ in many of the 84 units, so that several may be wrong before "
-        "the answer is; and characters that look alike have bitmaps that lie close, so that a doubtful image is "
-        "doubtful between the right two. The paper uses them for all printable characters; for ten digits alone, it "
-        "says, they bring little. (The bitmaps are drawn for this zoo, after the paper's manner.)",
+        text=f"{here}The ten targets are not ten separate switches but ten bitmaps of 7x12 pixels, and the answer is "
+        "the bitmap that lies nearest. Two targets differ in many of the 84 units, so that several may be wrong "
+        "before the answer is; and characters that look alike have bitmaps that lie close, so that a doubtful image "
+        "is doubtful between the right two. The paper uses them for all printable characters; for ten digits alone, "
+        "it says, they bring little. (The bitmaps are drawn for this zoo, after the paper's manner.)",
         columns=("targets", "units", "smallest difference of two", "mean difference of two"),
         rows=(
             ("bitmaps", 84, int(pairs.min()), float(pairs.float().mean())),

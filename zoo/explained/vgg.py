@@ -26,12 +26,18 @@ def _small_windows(subject: Subject) -> Claim:
         return f"{number} x {window}x{window}", counts.receptive_field[0], counts.num_params, counts.macs, number
 
     rows = [stack(5, 1), stack(3, 2), stack(7, 1), stack(3, 3)]
+    besides = (
+        "There is no large window in the network and no response norm; the batch norms are a later addition (see "
+        "below)."
+        if subject.settings["batch_norm"]
+        else "Nothing else is in the network: no large window, no response norm."
+    )
     return Claim(
         title="Three small windows for one large one",
         text="Two 3x3 convolutions, one after the other, see 5x5 pixels; three see 7x7. They need fewer weights than "
         "the one large window that sees as much, since 3 x 9 is less than 49, and there is a relu after each, so that "
-        "what they compute is less like a single linear filter. Nothing else is in the network: no large window, no "
-        f"response norm. Counted for the {channels} channels of this network's third stage.",
+        f"what they compute is less like a single linear filter. {besides} Counted for the {channels} channels of this "
+        "network's third stage.",
         columns=("convolutions", "sees", "weights", "MACs", "relus"),
         rows=tuple((what, f"{field}x{field}", weights, macs, relus) for what, field, weights, macs, relus in rows),
     )
@@ -85,10 +91,10 @@ def _batch_norm(subject: Subject) -> Claim:
     more = subject.counts.num_params - without.num_params
     return Claim(
         title="Batch norm, which the paper did not have",
-        text="After each convolution its maps are brought to mean 0 and deviation 1 over the batch, then scaled and "
-        "shifted by two weights a map. That is all that it adds. Deep configurations then train at higher learning "
-        "rates and hardly care how they begin; the authors first began them from a shallow one, and found later that "
-        "a good random start does as well.",
+        text="It was published in 2015, a year after VGG. After each convolution its maps are brought to mean 0 and "
+        "deviation 1 over the batch, then scaled and shifted by two weights a map. That is all that it adds. Deep "
+        "configurations then train at higher learning rates and hardly care how they begin; the authors first began "
+        "them from a shallow one, and found later that a good random start does as well.",
         columns=("network", "weights", "more", "share"),
         rows=(
             (subject.entry.name.removesuffix("_bn"), without.num_params, 0, ""),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -340,3 +341,9 @@ def test_thirty_points_take_well_under_a_second() -> None:
     started = time.process_time()
     analysed("power", 30, seed=1)
     assert time.process_time() - started < 1.5  # about 0.2 s on an idle core; a busy machine gets some slack
+
+
+def test_where_no_drop_could_be_seen_the_noise_floor_says_so() -> None:
+    gain = fit_decay_laws(range(1, 10), [0.01] * 9, [1e-5] * 9, series="all proposals").next_gain()
+    reason = noise_floor_reached(gain, detectable_drop=math.inf, num_validation_images=400, error=0.01)
+    assert reason is not None and "no drop at all" in reason and "inf" not in reason

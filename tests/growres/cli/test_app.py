@@ -9,7 +9,7 @@ import pytest
 import growres as package
 from growres.cli import experiments
 from growres.cli.app import main
-from growres.errors import ClusterError, ConfigError, SchemaMismatchError
+from growres.errors import ClusterError, ConfigError, SchemaMismatchError, SpecError
 from zoo import ModelError
 
 HEAVY = ("torch", "ray", "sqlalchemy", "pydantic", "yaml", "datasets", "alembic", "numpy", "scipy", "rich")
@@ -80,7 +80,9 @@ def test_a_bare_call_prints_the_help_and_no_error(growres):
 @pytest.mark.parametrize(
     ("error", "code", "printed"),
     [
-        (ConfigError("a.yaml:3:5: seeds: wrong\na.yaml:9:1: name: missing"), 2, None),
+        (SpecError("a.yaml:3:5: seeds: wrong\na.yaml:9:1: name: missing"), 2, None),
+        (SpecError("a.yaml:3:5: seeds: no\n--set x=1: no"), 2, "a.yaml:3:5: seeds: no\ngrowres: --set x=1: no\n"),
+        (ConfigError("no such folder"), 2, "growres: no such folder\n"),
         (SchemaMismatchError("too new"), 4, "growres: too new\n"),
         (ClusterError("away"), 3, "growres: away\n"),
         (ModelError("no such network"), 2, "growres: no such network\n"),
@@ -142,3 +144,17 @@ def test_verbose_logs_on_stderr(growres, home):
     answer = growres("-v", "db", "upgrade")
     assert "INFO growres.store.migration" in answer.err
     assert answer.out == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("224x224", "must be a whole number (seen '224x224')"),
+        ("0", "must be at least 1 (seen '0')"),
+        ("9999", "must be at most 4096 (seen '9999')"),
+    ],
+)
+def test_an_options_value_is_refused_in_our_words(growres, value, words):
+    answer = growres("zoo", "show", "vgg16", "--image-size", value)
+    assert answer.code == 2
+    assert answer.err == f"growres: Invalid value for '--image-size': {words}. See: growres zoo show --help\n"

@@ -1,5 +1,7 @@
 import csv
 import io
+import re
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +97,38 @@ def test_a_dry_run_of_images_that_are_not_here_yet_says_unknown(growres, spec):
     assert "unknown images" in answer.err
     rows = list(csv.DictReader(io.StringIO(growres("submit", str(spec), "--dry-run", "--format", "csv").out)))
     assert rows[0]["images_min"] == ""
+
+
+# ---------------------------------------------------------------------------------------- what is known of the images
+
+
+@pytest.mark.parametrize("command", [("validate",), ("submit", "--dry-run")])
+def test_a_network_that_the_images_are_too_small_for_is_refused_before_anything_runs(growres, spec, command):
+    answer = growres(*command, str(spec), "--set", "variants.lenet5.model.name=vgg16_bn")
+    assert answer.code == 2 and answer.out == ""
+    assert "8x8 are too small for vgg16_bn" in answer.err and "variants.lenet5.model.name" in answer.err
+    larger = growres(*command, str(spec), "--set", "variants.lenet5.model.name=vgg11", "--set", "dataset.image_size=32")
+    assert larger.code == 0, larger.err
+
+
+def test_the_readmes_pieces_of_an_experiment_file_are_a_file_that_could_run(growres, tmp_path):
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+    *pieces, least = blocks[: next(i for i, block in enumerate(blocks) if "my_first" in block) + 1]
+    for number, text in enumerate(("".join(pieces), least)):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(text)
+        answer = growres("validate", str(path))
+        assert answer.code == 0, answer.err
+    assert "recipe:" in "".join(pieces)
+
+
+# ---------------------------------------------------------------------------------------------------------- beside it
+
+
+@pytest.mark.parametrize("command", [("validate",), ("submit", "--dry-run")])
+def test_what_a_recipe_replaces_and_where_a_presets_note_stands_is_said_on_stderr(growres, spec, command):
+    answer = growres(*command, str(spec), "--set", "variants.lenet5.recipe=short")
+    assert "Note: the recipe short of lenet5 in the variant lenet5 replaces the file's training.epochs, " in answer.err
+    assert "Note" not in growres(*command, str(spec)).err
+    assert str(preset_files()["digits"]) in growres(*command, "digits").err

@@ -1,7 +1,12 @@
 import csv
+import fcntl
 import io
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import asdict
 
@@ -9,7 +14,8 @@ import pytest
 import torch
 
 import zoo
-from growres.cli.network import folded
+from growres.cli.network import LAYER_COLUMNS, folded
+from growres.cli.tables import table_lines
 from zoo.explained import subject_of
 
 
@@ -53,6 +59,27 @@ def test_a_pattern_chooses(growres):
 def test_a_depth_that_is_not_listed_is_found_by_its_name_and_counted(growres):
     [row] = growres("zoo", "list", "resnet26", "--format", "json").json
     assert (row["name"], row["depth"]) == ("resnet26", 26) and row["num_params"] > 300_000
+
+
+def names_listed(growres, *patterns):
+    return [row["name"] for row in growres("zoo", "list", *patterns, "--format", "json").json]
+
+
+def test_several_patterns_may_be_given_and_each_network_is_listed_once(growres):
+    assert names_listed(growres, "densenet121", "vgg1[16]", "vgg11") == ["vgg11", "vgg16", "densenet121"]
+
+
+def test_a_bare_word_is_a_name_or_a_beginning_or_a_part_of_names_in_any_case(growres):
+    assert names_listed(growres, "VGG") == zoo.list_models("vgg*")
+    assert names_listed(growres, "bc100") == ["densenet_bc100_k12"]
+    assert names_listed(growres, "resnet20") == ["resnet20"]
+    assert names_listed(growres, "Plain26") == ["plain26"]
+
+
+def test_a_pattern_that_matches_nothing_says_so(growres):
+    answer = growres("zoo", "list", "vqq*")
+    assert answer.code == 2 and "No network matches 'vqq*'" in answer.err
+    assert "The nearest is googlenet." in growres("zoo", "list", "*googelnet*").err
 
 
 def test_what_matches_nothing_names_the_nearest(growres):
@@ -140,7 +167,7 @@ def test_like_blocks_are_told_once_and_nothing_is_lost():
         "stem",
         "stages.0.0.conv1",
         "stages.0.0.conv2",
-        "... to stages.0.4.conv2",
+        "... to stages.0.4",
         "head",
     ]
     assert told[3]["kind"] == "4 times more the same 2 layers"
@@ -172,7 +199,84 @@ def test_every_layer_can_be_asked_for(growres):
     told = [
         line.split()[:3] for line in growres("zoo", "show", "plain20").out.splitlines() if "more the same 4" in line
     ]
-    assert [name for _, _, name in told] == [f"stages.{stage}.2.branch.norm2" for stage in range(3)]
+    assert [name for _, _, name in told] == [f"stages.{stage}.2" for stage in range(3)]
+
+
+@pytest.mark.parametrize(("name", "size"), [("lenet5", 8), ("vgg16", 32)])
+def test_what_is_seen_agrees_between_layers_parts_and_total_and_is_never_more_than_the_image(growres, name, size):
+    out = growres("zoo", "show", name, "--image-size", str(size)).out
+    layers, parts = out[out.index("\nLayers\n") :].split("\nParts\n")
+    *_, last, total = layers.strip().splitlines()
+    *_, head = parts[: parts.index("\n\n")].splitlines()
+    assert [line.split()[-1] for line in (last, total, head)] == [f"{size}x{size}"] * 3
+    assert f"a value of the last map sees up to {size}x{size} pixels, which is all of them" in " ".join(out.split())
+
+
+def test_what_one_has_to_know_of_a_network_is_said_at_its_head(growres):
+    lenet = " ".join(growres("zoo", "show", "lenet5").out.split())
+    assert "Every image is brought to 32x32 first" in lenet
+    assert "7 layers that hold weights on the longest path (6 whose weights are trained, 1 with fixed codes)" in lenet
+    assert "it has 265 layers that hold weights" in zoo.describe("densenet264").remark
+    for name in ("vgg16_bn", "googlenet_torchvision"):
+        assert "later release" in zoo.describe(name).title and "2015" in zoo.describe(name).remark
+    assert zoo.describe("vgg16").remark == zoo.describe("googlenet").remark == zoo.describe("densenet121").remark == ""
+
+
+def test_the_form_for_small_images_names_the_networks_own_size(growres):
+    out = " ".join(growres("zoo", "show", "inception_v3", "--image-size", "28").out.split())
+    assert "--image-size 299 shows the one for large images" in out
+
+
+def test_an_argument_says_with_what_it_goes(growres):
+    out = growres("zoo", "show", "resnet18").out
+    assert "gate_bias: a number from -100 to 100; by default -6; only with h: exclusive_gating or" in out
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("name", ["resnet50", "preact_resnet164", "densenet40_k12", "googlenet", "inception_v3"])
+def test_on_a_terminal_the_layers_stay_apart_and_nothing_is_wider_than_it(name, columns):
+    entry = zoo.describe(name)
+    channels, size, _ = entry.input_shape
+    counts = subject_of(name, {}, num_classes=10, in_channels=channels, image_size=size).counts
+    rows = folded([asdict(layer) for layer in counts.layers])
+    lines = table_lines(rows, LAYER_COLUMNS, width=columns)
+    assert max(map(len, lines)) <= columns
+    names = [line.split("  ")[0] for line in lines if not line.startswith(" ")]
+    assert len(set(names)) == len(names) == 1 + len(rows)
+
+
+def test_on_a_terminal_every_section_fits_and_what_is_left_out_is_said():
+    out = on_a_terminal(80, "zoo", "show", "vgg11", "--image-size", "32")
+    assert [line for line in out.splitlines() if len(line) > 80] == []
+    assert "small_input: true or false or auto; by default auto" in out
+    assert "Cut or left out here: connections; --format md, or a pipe, has all." in out
+
+
+def test_on_a_narrow_terminal_the_list_says_what_is_left_out():
+    out = on_a_terminal(60, "zoo", "list", "vgg*")
+    assert "Cut or left out here: year, protocol, source; --format md, or a pipe, has all." in out
+    assert "zoo show vgg19_bn" in out and "GROWRES_HOME" not in out
+
+
+def on_a_terminal(columns, *arguments):
+    """What the command writes to a pseudo-terminal of this width."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"} | {"NO_COLOR": "1"}
+    command = [sys.executable, "-m", "growres", *arguments]
+    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment) as process:
+        os.close(follower)
+        written = b""
+        while True:
+            try:
+                written += (chunk := os.read(leader, 65536))
+            except OSError:  # the other end is closed
+                break
+            if not chunk:
+                break
+    os.close(leader)
+    assert process.returncode == 0
+    return written.decode().replace("\r\n", "\n")
 
 
 # ------------------------------------------------------------------------------------------------ compare, history
@@ -203,8 +307,14 @@ def test_a_network_without_a_shape_cannot_be_compared(growres):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_a_gpu_that_is_not_there_is_said(growres):
-    answer = growres("zoo", "compare", "lenet5", "--gpu")
+    answer = growres("zoo", "compare", "lenet5", "resnet8", "--gpu")
     assert answer.code == 2 and "PyTorch finds none here" in answer.err
+
+
+@pytest.mark.parametrize("names", [["lenet5"], ["lenet5", "lenet5"]])
+def test_a_comparison_needs_two_networks(growres, names):
+    answer = growres("zoo", "compare", *names)
+    assert answer.code == 2 and answer.err.startswith("growres: Cannot compare lenet5 with itself")
 
 
 def test_the_history_is_a_table_and_a_picture(growres, tmp_path):

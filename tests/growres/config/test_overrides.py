@@ -78,7 +78,7 @@ def test_a_shared_anchor_is_overridden_only_where_the_key_says(digits, load):
         ("training.augment.0.padding=1", "training.augment.0 is 'crop', which has no keys"),
         ("variants.simons.growth.stop=", "variants.simons.growth.stop: must be a mapping (seen null)"),
         ("training.schedule.warmup_epochs=20", "training.schedule.warmup_epochs: warmup_epochs (20) must be less than"),
-        ("variants.nobody.training.epochs=1", "variants.nobody: missing key 'procedure'"),
+        ("variants.nobody.training.epochs=1", "variants.nobody: the file has no variant 'nobody'"),
         ("dataset.source=hub", None),
     ],
 )
@@ -112,3 +112,26 @@ def test_mistakes_of_the_file_come_before_those_of_overrides_in_their_order(digi
 def test_a_long_override_is_cut_in_the_message(digits, refuse):
     [line] = refuse(digits, f"name={'x' * 5000}")
     assert len(line) < 500
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("lr=0.3", "did you mean 'training.optimizer.lr'?"),
+        ("training.lr=0.3", "did you mean 'training.optimizer.lr'?"),
+        ("epochs=3", "did you mean 'training.epochs'?"),
+        ("dataset.train=3", "did you mean 'dataset.limit.train'?"),
+        (
+            "variants.lenet.training.epochs=3",
+            "the file has no variant 'lenet'; it has simons, lenet5, resnet14, did you",
+        ),
+    ],
+)
+def test_a_key_that_is_not_there_is_told_with_the_one_that_was_meant(digits, refuse, override, words):
+    [line] = refuse(digits, override)
+    assert line.startswith(f"--set {override}: ") and words in line
+
+
+def test_a_variant_may_still_be_made_by_set(digits, load):
+    more = ("variants.extra.procedure=end_to_end", "variants.extra.model.name=resnet8")
+    assert "extra" in {trial.variant for trial in load(digits, *more).experiment.trials}

@@ -62,6 +62,19 @@ def test_what_the_command_line_sets_of_the_defaults_is_laid_over_the_recipe(load
     assert trial.training.label_smoothing == 0
 
 
+def test_the_order_in_which_the_layers_of_training_win(load):
+    def epochs(text, *overrides):
+        return [trial.training.epochs for trial in load(text, *overrides).experiment.trials]
+
+    short = FILE.replace("recipe: paper", "recipe: short")
+    own = short + "    training: {epochs: 4}\n"
+    swept = own + "    sweep: {training.epochs: {grid: [6]}}\n"
+    of_all, of_one = "training.epochs=3", "variants.vgg.training.epochs=5"
+    assert epochs(short) == [20] and epochs(short, of_all) == [3]
+    assert epochs(own, of_all) == [4] and epochs(own, of_all, of_one) == [5]
+    assert epochs(swept, of_all, of_one) == [6]
+
+
 def test_a_recipe_can_be_swept(load):
     text = FILE.replace("recipe: paper", "sweep: {recipe: {grid: [paper, short]}}")
     assert [(t.recipe, t.training.epochs) for t in load(text).experiment.trials] == [("paper", 74), ("short", 20)]
@@ -124,13 +137,39 @@ def test_a_recipe_that_the_network_lacks_is_refused_with_those_that_it_has(refus
 
 def test_what_clashes_with_a_recipe_is_blamed_and_not_the_recipe(refuse):
     lines = refuse(FILE.replace("recipe: paper", "recipe: paper\n    training: {epochs: 50}"))
-    assert [line.split(": ")[0] for line in lines] == ["exp.yaml:14:13", "exp.yaml:14:13"]
-    assert lines[0] == (
-        "exp.yaml:14:13: variants.vgg.recipe: the milestone 50 is never passed: training.epochs is 50; so says the "
-        "recipe: give this variant its own training.schedule"
+    assert lines == [
+        "exp.yaml:14:13: variants.vgg.recipe: the milestones 50, 65 are never passed: training.epochs is 50; so says "
+        "the recipe of the variant vgg: give it its own training.schedule, such as {name: constant}"
+    ]
+
+
+def test_what_the_command_line_breaks_of_recipes_names_each_variant_and_the_remedy(refuse):
+    text = FILE + "  alexnet: {procedure: end_to_end, model: {name: alexnet}, recipe: paper}\n"
+    assert refuse(text, "training.epochs=2") == [
+        f"--set training.epochs=2: training.epochs: the milestones {milestones} are never passed: training.epochs is "
+        f"2; so says the recipe of the variant {variant}: give it its own training.schedule, such as {{name: constant}}"
+        for variant, milestones in (("vgg", "30, 50, 65"), ("alexnet", "30, 60, 80"))
+    ]
+
+
+def test_what_a_recipe_replaces_of_the_file_is_noted(load):
+    text = FILE.replace("recipe: paper", "recipe: short\n    training: {epochs: 3}")
+    assert load(text).notes == (
+        "the recipe short of vgg16_bn in the variant vgg replaces the file's training.optimizer, "
+        "training.label_smoothing, training.augment, training.clip_grad_norm",
     )
+    [note] = load(FILE, "training.label_smoothing=0.2", "training.epochs=99").notes
+    assert "training.optimizer" in note and "label_smoothing" not in note and "epochs" not in note
+    start, end = FILE.index("training:"), FILE.index("variants:")
+    assert load(FILE[:start] + FILE[end:]).notes == ()
+    assert load(FILE.replace("    recipe: paper\n", "")).notes == ()
 
 
 def test_a_recipe_of_an_unknown_network_says_only_that_the_network_is_unknown(refuse):
     lines = refuse(FILE.replace("vgg16_bn", "vgg17_bn"))
     assert len(lines) == 1 and "no network is named 'vgg17_bn'" in lines[0]
+
+
+def test_no_recipe_mirrors_digits():
+    for recipe in zoo.describe("lenet5").recipes.values():
+        assert "flip" not in recipe.training["augment"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from growres.cli import figures
 from growres.errors import ConfigError
 from growres.report.drawing import check_picture_path
 from growres.report.history import draw_history
@@ -16,8 +17,9 @@ def test_the_picture_names_every_winner_and_its_error(tmp_path: Path) -> None:
     draw_history(tmp_path / "history.svg")
     text = (tmp_path / "history.svg").read_text()
     for winner in WINNERS:
-        assert f"{100 * winner.top5_error:.1f} %" in text and str(winner.year) in text
-    assert "top-5 error on test (%)" in text and "one trained person, 5.1 %" in text
+        assert figures.percent(winner.top5_error) in text and str(winner.year) in text
+    assert "top-5 error on test (%)" in text and "person, 5.10%" in text
+    assert "no one depth" in text, "2016 has no point"
 
 
 def test_equal_pictures_are_equal_files(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import sqlite3
 import statistics
 import time
 from contextlib import closing
+from typing import get_args
 
 import pytest
 
 from growres.errors import FinishedTrialError, NotFoundError, StoreError
-from growres.events import AttemptEnded
+from growres.events import Arm, AttemptEnded
 from growres.store import NewExperiment, NewTrial, Store
 
 
@@ -378,3 +379,28 @@ def test_replicates_of_a_proposal_are_epochs_of_their_own(store, digits, recorde
         recorder.record(trial_id, 1, epoch(1, growth_step=1, arm="candidate", replicate=replicate))
     recorder.flush()
     assert [row["replicate"] for row in store.epochs(trial_id)] == [0, 1]
+
+
+def test_every_arm_that_an_epoch_can_have_has_its_place(store, digits, recorder, started, epoch):
+    trial_id = f"{store.add_experiment(digits())}-1"
+    recorder.record(trial_id, 1, started)
+    for arm in get_args(Arm):
+        recorder.record(trial_id, 1, epoch(1, growth_step=1, arm=arm))
+    recorder.flush()
+    assert {row["arm"] for row in store.epochs(trial_id)} == set(get_args(Arm))
+
+
+def test_what_is_told_after_the_accepted_proposal_of_a_round_stands_on_it(
+    store, digits, recorder, started, epoch, decided
+):
+    trial_id = f"{store.add_experiment(digits())}-1"
+    recorder.record(trial_id, 1, started)
+    recorder.record(trial_id, 1, epoch(1))
+    rejected = {"round": 1, "verdict": "rejected", "val_error_candidate": 0.75}
+    recorder.record(trial_id, 1, decided(1, **rejected))
+    recorder.record(trial_id, 1, decided(2, round=1, val_error_candidate=0.125, num_params_after=1500))
+    recorder.record(trial_id, 1, decided(3, **rejected))
+    recorder.flush()
+    curve = store.growth_curve(trial_id)[1:]
+    assert [row["val_error"] for row in curve] == [0.5, 0.125, 0.125]
+    assert [row["num_params"] for row in curve] == [1000, 1500, 1500]
