@@ -262,14 +262,18 @@ class Block(nn.Module):
         self.gain = nn.Parameter(torch.zeros(())) if skip_init else None
 
     @property
-    def first_conv(self) -> nn.Conv2d:
-        """The convolution that begins the branch (after its norm, where one precedes)."""
-        return next(layer for layer in self.branch if isinstance(layer, nn.Conv2d))
-
-    @property
     def last_conv(self) -> nn.Conv2d:
         """The convolution that ends the branch (before its norm, where one follows)."""
-        return [layer for layer in self.branch if isinstance(layer, nn.Conv2d)][-1]
+        return self._convolutions[-1]
+
+    @property
+    def conv_before_last(self) -> nn.Conv2d:
+        """The 3x3 convolution whose channels the last one reads, when they are activated (and normalised)."""
+        return self._convolutions[-2]
+
+    @property
+    def _convolutions(self) -> list[nn.Conv2d]:
+        return [layer for layer in self.branch if isinstance(layer, nn.Conv2d)]
 
     @property
     def last_norm(self) -> nn.BatchNorm2d | None:

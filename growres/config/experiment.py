@@ -426,10 +426,10 @@ class SkipInitConfig(Frozen):
 
 
 class GradMaxConfig(Frozen):
-    """The last convolution at zero, the first one such that the last gets a large gradient (Evci et al. 2022)."""
+    """The last convolution at zero, the one before such that the last gets a large gradient (Evci et al. 2022)."""
 
     name: Literal["gradmax"]
-    images: PositiveInt = 1024
+    images: Annotated[int, Field(ge=2)] = 1024
     """Training images whose gradients are looked at."""
 
 

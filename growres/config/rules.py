@@ -198,6 +198,13 @@ def _the_initialiser_fits_the_block(point: VariantPoint) -> Iterator[Violation]:
     if initialiser == "skip_init" and not settings.get("skip_init"):
         wrong = "the initialiser skip_init sets a number that only blocks with skip_init have: add skip_init: true here"
         yield Violation((("model", "skip_init"), ("growth", "initialiser"), ("model", "name")), wrong)
+    if settings.get("skip_init") and initialiser not in ("skip_init", "copy_previous"):
+        # Behind a gain of zero a zero branch never learns, and no other beginning of the branch is ever seen.
+        wrong = (
+            f"with skip_init: true a number that starts at zero hides what the initialiser {initialiser} does to a new "
+            f"block's branch: take initialiser: skip_init, or remove skip_init"
+        )
+        yield Violation((("growth", "initialiser"), ("model", "skip_init"), ("model", "name")), wrong)
 
 
 _OF_GAMMA = "sets the gamma of the batch norm that ends a branch, and here a convolution ends it: take {}"

@@ -16,7 +16,7 @@ from growres.config.experiment import (
     GrowthConfig,
     TrialConfig,
 )
-from growres.errors import GrowthError
+from growres.errors import GrowthError, NonFiniteLossError
 from growres.growth.carrying import make_carrying
 from growres.growth.features import CachedTrunk
 from growres.growth.gradients import gradient_flops, patches_by_gradient
@@ -273,32 +273,26 @@ class Arms:
         return Cost(train_flops=gradient_flops(grown, self._context, num_images=number))
 
     def _train_first(self, arm: ArmTraining, proposal: Proposal, parent: Measured) -> Cost:
-        """Trains what the initialiser wants trained first, until the training error is nearly the parent's."""
-        initialiser, context = self._initialiser, arm.context
+        """Trains what the initialiser wants trained first, until the training error is nearly the parent's.
+
+        An arm that diverges here has no epochs of its own.
+        """
+        initialiser = self._initialiser
         if not isinstance(initialiser, TrainsFirst):
             return Cost()
-        network = growing_network(arm.network)
+        network = growing_network(arm.network).requires_grad_(False)
         trainable = initialiser.trainable(block_at(network, proposal.stage, proposal.block))
-        network.requires_grad_(False)
         for parameter in trainable:
             parameter.requires_grad_(True)
         optimizer = torch.optim.Adam(trainable, lr=initialiser.lr)
         good_enough = parent.train.measurement.error + initialiser.tolerance
-        epochs = 0
-        while epochs < initialiser.max_epochs and arm.measure("train").error > good_enough:
-            epochs += 1
-            train_epoch(
-                network.train(),
-                context.data.train_batches(stream_seed("train first", context.seed, arm.growth_step), epochs),
-                optimizer=optimizer,
-                lr_of_step=lambda step: initialiser.lr,
-                first_step=0,
-                num_steps=context.data.steps_per_epoch,
-                precision=context.precision,
-            )
-        flops = train_flops_per_image(network, network.architecture, context.image_shape) * context.data.num_train
+        per_image = train_flops_per_image(network, network.architecture, arm.context.image_shape)
+        cost = Cost()
+        while cost.epochs < initialiser.max_epochs and not arm.diverged and arm.measure("train").error > good_enough:
+            cost += Cost(epochs=1, train_flops=per_image * arm.context.data.num_train)
+            _train_before(arm, optimizer, lr=initialiser.lr, epoch=cost.epochs)
         network.requires_grad_(True)
-        return Cost(epochs=epochs, train_flops=epochs * flops)
+        return cost
 
     def _check_function(self, parent: ResNet, grown: ResNet, proposal: Proposal) -> float:
         images, _ = next(iter(self._context.data.eval_batches("validation", batch_size=_NUM_IMAGES_TO_CHECK_LOGITS)))
@@ -313,3 +307,22 @@ class Arms:
                 f"This is a fault of the initialiser or of the network's block."
             )
         return change
+
+
+def _train_before(arm: ArmTraining, optimizer: torch.optim.Optimizer, *, lr: float, epoch: int) -> None:
+    """One epoch of an arm's network before those that are the arm's own; the arm remembers if it diverges."""
+    context = arm.context
+    seed = stream_seed("train first", context.seed, arm.growth_step)
+    torch.manual_seed(stream_seed("dropout", seed, epoch))
+    try:
+        train_epoch(
+            arm.network.train(),
+            context.data.train_batches(seed, epoch),
+            optimizer=optimizer,
+            lr_of_step=lambda step: lr,
+            first_step=0,
+            num_steps=context.data.steps_per_epoch,
+            precision=context.precision,
+        )
+    except NonFiniteLossError as error:
+        arm.diverged = f"While the initialiser trained the new block: {error}"

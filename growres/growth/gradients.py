@@ -1,6 +1,6 @@
 """Where a network's loss would fall fastest: gradients over training images, without a step taken.
 
-The network is in evaluation mode, and stays as it is: the gradients are those of a copy.
+The network stays as it is: the gradients are those of a copy.
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ from zoo.resnet import ResNet
 def stage_gradient_norms(
     network: ResNet, context: TrainingContext, *, data_epoch: int, num_images: int
 ) -> tuple[float, ...]:
-    """The norm of the mean loss's gradient by all parameters of each stage, over the epoch's first images."""
+    """The norm of the mean loss's gradient by all parameters of each stage, over the epoch's first images.
+
+    In evaluation mode, so that the gradient is that of the network which was measured.
+    """
     twin = _twin(network)
+    num_seen = 0
     for images, labels in _first_batches(context, data_epoch, num_images):
         _loss_sum(twin, images, labels, context).backward()  # type: ignore[no-untyped-call]
+        num_seen += len(images)
     squares = [
         sum(
             float(parameter.grad.double().pow(2).sum())
@@ -34,36 +39,36 @@ def stage_gradient_norms(
         )
         for stage in twin.stages
     ]
-    num_seen = min(num_images, context.data.num_train)
     return tuple(float(square) ** 0.5 / num_seen for square in squares)
 
 
 def patches_by_gradient(
     network: ResNet, proposal: Proposal, context: TrainingContext, *, data_epoch: int, num_images: int
 ) -> Tensor:
-    """What the branch of a block sees, times what the loss wants at its end: summed over images and places.
+    """What the last but one convolution of a branch sees, times what the loss wants at the branch's end.
 
-    The branch must end in zeros and keep the map's size, as that of a new block does, so that the gradient at its end
-    is the gradient at the block's end.
+    Summed over images and places. The branch must end in zeros, as that of a new block does, so that the gradient at
+    its end is the gradient at the block's end. The network is in training mode, as it will be at the first step: in
+    evaluation mode a new block's batch norms, which have no statistics yet, would let everything pass.
 
     Returns:
-        (P, D): the P numbers of a patch as the branch's first convolution sees it, D channels of minus the gradient.
+        (P, D): the P numbers of a patch as that convolution sees it, D channels of minus the gradient.
     """
-    twin = _twin(network)
+    twin = _twin(network).train()
     block = block_at(twin, proposal.stage, proposal.block)
+    conv = block.conv_before_last
+    assert not isinstance(conv.padding, str)
     seen: dict[str, Tensor] = {}
 
     def keep(name: str, tensor: Tensor) -> None:
         seen[name] = tensor
 
-    block.first_conv.register_forward_pre_hook(lambda _, inputs: keep("input", inputs[0].detach()))
+    conv.register_forward_pre_hook(lambda _, inputs: keep("input", inputs[0].detach()))
     block.branch.register_forward_hook(lambda _, inputs, output: keep("end", output))
     sums = []
     for images, labels in _first_batches(context, data_epoch, num_images):
         loss = _loss_sum(twin, images, labels, context)
         (wanted_NDHW,) = torch.autograd.grad(loss, seen["end"])
-        conv = block.first_conv
-        assert not isinstance(conv.padding, str)
         patches_NPL = F.unfold(
             seen["input"].float(), kernel_size=conv.kernel_size, padding=conv.padding, stride=conv.stride
         )
@@ -86,7 +91,7 @@ def _first_batches(context: TrainingContext, data_epoch: int, num_images: int) -
     for images, labels in context.data.train_batches(context.seed, data_epoch):
         yield images[:left], labels[:left]
         left -= len(images)
-        if left <= 0:
+        if left <= 1:  # batch norm takes no statistics from one image
             return
 
 

@@ -1,7 +1,7 @@
 """How a new block begins.
 
-Each choice names the parameters that must receive a gradient at the first step: a block in which none does can never
-learn, however long it trains.
+A choice that does not say otherwise gives every parameter a gradient at the first step. A block in which none receives
+one can never learn, however long it trains.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class LooksAtGradients(Protocol):
 
         Args:
             correlation_PD: the sum over images and places of patch times gradient: P numbers of a patch as the branch's
-                first convolution sees it, D channels of the loss's gradient at the branch's end.
+                last but one convolution sees it, D channels of minus the loss's gradient at the branch's end.
         """
         ...
 
@@ -79,6 +79,9 @@ class ZeroBranch:
     convolution would see ReLU(0), and no parameter of the block would ever receive a gradient. A post-activation block
     ends in a batch norm, whose gamma is zeroed (Goyal et al., arXiv:1706.02677, section 5.1); zeroing the convolution
     before it would instead divide its gradient by the square root of the norm's epsilon.
+
+    At the first step only that convolution, or that gamma and its beta, receive a gradient; from the second on the
+    whole branch does.
     """
 
     name: ClassVar[str] = "zero_branch"
@@ -90,7 +93,10 @@ class ZeroBranch:
 
 
 class ZeroGamma:
-    """The last batch norm's gamma is zero (Goyal et al., arXiv:1706.02677, section 5.1): post-activation blocks."""
+    """The last batch norm's gamma is zero (Goyal et al., arXiv:1706.02677, section 5.1): post-activation blocks.
+
+    At the first step only that gamma and its beta receive a gradient; from the second on the whole branch does.
+    """
 
     name: ClassVar[str] = "zero_gamma"
     function_preserving: ClassVar[bool] = True
@@ -196,15 +202,17 @@ class SkipInit:
 
 @dataclass(frozen=True, slots=True)
 class GradMax:
-    """The last convolution is zero, and the first one such that the last will receive a large gradient.
+    """The last convolution is zero, and the one before it such that the last will receive a large gradient.
 
     GradMax (Evci et al. 2022, arXiv:2201.05125) adds neurons to a layer: it zeroes their incoming weights and solves
     for outgoing weights that maximise the gradient of the incoming ones, by a singular value decomposition. Here it is
-    turned round for a branch that ends in a convolution: the outgoing weights are zero, and the filters of the first
-    convolution are the patches that go with what the loss wants at the branch's end, the left singular vectors of the
-    correlation of the two, each with both signs, because a ReLU follows. What lies between (norm, ReLU, a further
-    convolution in a bottleneck) is left out of the account, so that the gradient is large, not the largest. Their norms
-    are those that the zoo's initialisation gave the filters.
+    turned round for a branch that ends in a convolution: the outgoing weights are zero, and the filters before them are
+    the patches that go with what the loss wants at the branch's end, the left singular vectors of the correlation of
+    the two, each with both signs, because a ReLU follows. The norm and the ReLU between, and the neighbours that a last
+    convolution of 3x3 also reads, are left out of the account, so that the gradient is large, not the largest. The
+    filters keep the norms that the zoo's initialisation gave them.
+
+    At the first step only the last convolution receives a gradient; from the second on the whole branch does.
     """
 
     num_images: int
@@ -216,10 +224,10 @@ class GradMax:
         nn.init.zeros_(block.last_conv.weight)
 
     def use_gradients(self, block: Block, correlation_PD: Tensor) -> None:
-        """Turns the first convolution's filters into the leading patches; those left over stay random."""
+        """Turns the filters before the last convolution into the leading patches; those left over stay random."""
         patches_RP = torch.linalg.svd(correlation_PD.double().cpu(), full_matrices=False).U.T
         filters_RP = torch.stack([patches_RP, -patches_RP], dim=1).flatten(end_dim=1)
-        weight = block.first_conv.weight
+        weight = block.conv_before_last.weight
         number = min(len(filters_RP), len(weight))
         norms = weight.detach().flatten(start_dim=1).norm(dim=1)[:number]
         filters = filters_RP[:number].to(weight) * norms[:, None]

@@ -35,7 +35,8 @@ def make_optimizer(
     weights = _groups(network, old)
     match config:
         case SgdConfig(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay):
-            return torch.optim.SGD(weights, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True)
+            sgd = torch.optim.SGD(weights, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True)
+            return _with_momentum_buffers(sgd) if momentum else sgd
         case AdamWConfig(lr=lr, betas=betas, weight_decay=decay):
             return torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=decay, fused=True)
         case RmsPropConfig(lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=decay):
@@ -44,6 +45,15 @@ def make_optimizer(
             )
         case SdlmConfig(lr=lr, mu=mu):
             return StochasticDiagonalLM(weights, lr=lr, mu=mu)
+
+
+def _with_momentum_buffers(optimizer: torch.optim.SGD) -> torch.optim.SGD:
+    # The fused kernel refuses a mixture of present and absent buffers, such as a new block's that learnt alone beside
+    # those of the rest. Zero is what absent means: momentum * 0 + gradient is the first step's buffer.
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
+    return optimizer
 
 
 def _groups(network: nn.Module, old: OldParameters | None) -> Any:
@@ -67,18 +77,18 @@ def state_by_name(optimizer: torch.optim.Optimizer, network: nn.Module) -> Optim
 
 
 def load_state_by_name(optimizer: torch.optim.Optimizer, network: nn.Module, state: OptimizerState) -> None:
-    """Copies of the tensors put into the optimiser for every parameter that `state` names; others start fresh."""
+    """Copies of the tensors put into a fresh optimiser for every parameter that `state` names; others start fresh.
+
+    So does a parameter whose shape is no longer that of its tensors, as the classifier's after a new stage.
+    """
     for name, parameter in network.named_parameters():
-        if name in state:
-            optimizer.state[parameter] = {key: _copy_for(parameter, value) for key, value in state[name].items()}
-        elif state and isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["momentum"]:
-            # The fused kernel refuses a mixture of present and absent buffers. Zero is what absent means:
-            # momentum * 0 + gradient is the first step's buffer.
-            optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
+        tensors = state.get(name)
+        if tensors is not None and all(value.shape in (parameter.shape, ()) for value in tensors.values()):
+            optimizer.state[parameter] = {key: _copy_for(parameter, value) for key, value in tensors.items()}
 
 
 def _copy_for(parameter: nn.Parameter, value: Tensor) -> Tensor:
-    """A copy of an optimiser's tensor, on the parameter's device and in its memory layout where the shapes agree."""
+    """A copy of an optimiser's tensor, on the parameter's device and in its memory layout, but for a count of steps."""
     if value.shape == parameter.shape:
         return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     return value.detach().clone().to(parameter.device)

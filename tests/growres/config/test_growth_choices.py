@@ -56,6 +56,16 @@ def test_skip_init_needs_blocks_that_have_the_number(digits: str, load, refuse) 
     load(asking.replace("widths: [16, 32]}", "widths: [16, 32], skip_init: true}"))
 
 
+@pytest.mark.parametrize("initialiser", ["zero_branch", "kaiming", "gradmax"])
+def test_blocks_that_have_the_number_hide_what_another_initialiser_does(
+    digits: str, load, refuse, initialiser: str
+) -> None:
+    skipping = digits.replace("widths: [16, 32]}", "widths: [16, 32], skip_init: true}")
+    (problem,) = refuse(skipping.replace(INITIALISER, f"initialiser: {{name: {initialiser}}}"))
+    assert f"hides what the initialiser {initialiser} does" in problem
+    load(skipping.replace(INITIALISER, "initialiser: {name: copy_previous}"))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "wrong"),
     [

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from pydantic import TypeAdapter
 from torch import nn
 
 from growres.config.experiment import OptimizerConfig
-from growres.training.optimizers import load_state_by_name, make_optimizer, state_by_name
+from growres.training.loop import train_epoch
+from growres.training.optimizers import OldParameters, load_state_by_name, make_optimizer, state_by_name
+from growres.training.precision import Precision
 
 SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
 ADAMW = {"name": "adamw", "lr": 0.01}
 RMSPROP = {"name": "rmsprop", "lr": 0.01, "eps": 1.0, "momentum": 0.9}
+FP32 = Precision(device_type="cpu", bf16=False, memory_format=torch.contiguous_format)
 CONFIGS = pytest.mark.parametrize("config", [SGD, ADAMW, RMSPROP], ids=["sgd", "adamw", "rmsprop"])
 
 
@@ -90,3 +95,56 @@ def test_rmsprop_divides_by_the_root_of_the_mean_square_and_epsilon() -> None:
     torch.testing.assert_close(
         network[0].weight.detach(), before - 0.1 * gradient / ((0.1 * gradient.square()).sqrt() + 1.0)
     )
+
+
+@CONFIGS
+def test_a_layer_that_is_thawed_later_starts_as_with_a_fresh_optimiser(config: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    optimizer = make_optimizer(network, parse(config))
+    network[0].requires_grad_(False)
+    before = network[0].weight.clone()
+    for _ in range(2):
+        step(network, optimizer)
+    assert torch.equal(network[0].weight, before)
+    network[0].requires_grad_(True)
+    fresh = twin_of(network)
+    step(network, optimizer)
+    step(fresh, make_optimizer(fresh, parse(config)))
+    assert torch.equal(network[0].weight, fresh[0].weight) and not torch.equal(network[0].weight, before)
+    assert not torch.equal(network[1].weight, fresh[1].weight)
+
+
+@CONFIGS
+def test_a_layer_of_another_shape_than_its_state_starts_as_with_a_fresh_optimiser(config: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    network, wider = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    optimizer = make_optimizer(network, parse(config))
+    step(network, optimizer)
+    fresh = copy.deepcopy(wider)
+    wider_optimizer = make_optimizer(wider, parse(config))
+    load_state_by_name(wider_optimizer, wider, state_by_name(optimizer, network))
+    step(wider, wider_optimizer)
+    step(fresh, make_optimizer(fresh, parse(config)))
+    assert torch.equal(wider[1].weight, fresh[1].weight) and not torch.equal(wider[0].weight, fresh[0].weight)
+
+
+@CONFIGS
+def test_old_parameters_take_the_steps_of_their_factor(config: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    twin = twin_of(network)
+    old = OldParameters(names=frozenset({"0.weight", "0.bias"}), lr_factor=0.25)
+    for trained, optimizer in (
+        (network, make_optimizer(network, parse(config))),
+        (twin, make_optimizer(twin, parse(config), old)),
+    ):
+        train_epoch(
+            trained,
+            [(torch.linspace(-1, 1, 12).reshape(3, 4), torch.tensor([0, 1, 0]))],
+            optimizer=optimizer, lr_of_step=lambda step: 0.1, first_step=0, num_steps=1, precision=FP32,
+        )  # fmt: skip
+    torch.manual_seed(0)
+    before = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    assert torch.equal(network[1].weight, twin[1].weight)
+    torch.testing.assert_close(twin[0].weight - before[0].weight, 0.25 * (network[0].weight - before[0].weight))
