@@ -301,6 +301,11 @@ CHOICES: dict[str, dict[str, Any]] = {
         "optimizer_at_growth": {"name": "shrink_and_perturb"},
         "stop": {"max_blocks": 4},
     },
+    "adam_gamma with more seeds": {
+        "initialiser": {"name": "adam_gamma", "max_epochs": 2, "tolerance": 0.0},
+        "accept": {"name": "always", "replicates": 2},
+        "stop": {"max_blocks": 3},
+    },
     "gradmax with a slow old part": {
         "initialiser": {"name": "gradmax", "images": 50},
         "old_lr_factor": 0.1,
@@ -312,10 +317,13 @@ CHOICES: dict[str, dict[str, Any]] = {
     },
 }
 
+MODELS = {"adam_gamma with more seeds": {"name": "resnet"}}
+"""Where the choice wants another than the usual one."""
+
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_any_choice_resumed_at_every_event_is_the_uninterrupted_growth(choice: str, short, make_context) -> None:
-    resumes_everywhere(short(**CHOICES[choice]), make_context)
+    resumes_everywhere(short(**CHOICES[choice], model=MODELS.get(choice)), make_context)
 
 
 # ----------------------------------------------------------------------------------------------------- what it costs
@@ -339,6 +347,49 @@ def test_what_looking_at_gradients_takes_is_paid_for(short, make_context) -> Non
     assert gradmax > widest  # it looks at the grown network
 
 
+def test_epochs_that_an_initialiser_trains_first_are_in_the_account_of_their_step(short, make_context) -> None:
+    initialiser = {"name": "adam_gamma", "max_epochs": 3, "tolerance": 0.0}
+    model = {"name": "resnet", "widths": [4, 8]}
+    trial = short(model=model, training={"batch_size": 16}, initialiser=initialiser, seed_epochs=3)
+    events = told(trial, make_context)
+    finished, steps = finished_of(events), steps_of(events)
+    first = [
+        (step.epochs - len(own), step.train_flops - sum(epoch.train_flops for epoch in own))
+        for step in steps
+        for own in [epochs_of(events, growth_step=step.step)]
+    ]
+    assert any(epochs > 0 for epochs, _ in first), "an initialiser that trains something"
+    assert all(0 <= epochs <= 3 and (flops > 0) == (epochs > 0) for epochs, flops in first)
+    assert finished.epochs == len(epochs_of(events)) + sum(epochs for epochs, _ in first)
+    assert finished.train_flops == sum(epoch.train_flops for epoch in epochs_of(events)) + sum(
+        flops for _, flops in first
+    )
+
+
+def test_a_replicate_that_diverges_rejects_its_proposal_and_is_paid_for(short, make_context, monkeypatch) -> None:
+    trial = short(accept={"name": "always", "replicates": 3}, control=True, stop={"patience": 1})
+    growth = Growth(trial, make_context(trial))
+    begin = growth._arms.begin_candidate
+
+    def spoiling(parent: Any, proposal: Any, place: Any) -> Any:
+        begun = begin(parent, proposal, place)
+        if place.replicate == 1:
+            with torch.no_grad():
+                begun.arm.network.head.classifier.bias.fill_(float("nan"))
+        return begun
+
+    monkeypatch.setattr(growth._arms, "begin_candidate", spoiling)
+    *events, finished = growth.run()
+    (step,) = steps_of(events)
+    assert step.verdict == "rejected" and "diverged" in step.reason and step.num_replicates == 2
+    assert [(epoch.arm, epoch.replicate) for epoch in epochs_of(events, growth_step=1)] == [
+        ("candidate", 0),
+        ("control", 0),
+    ]
+    assert step.epochs == 3 and finished.epochs == 1 + 3  # the epoch that diverged too
+    assert finished.num_blocks == 2
+
+
 class _Sealed:
     """Data whose test split cannot be seen until growth is over."""
 
@@ -356,7 +407,7 @@ class _Sealed:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_no_decision_looks_at_the_test_split(choice: str, short, make_context) -> None:
-    trial = short(**CHOICES[choice])
+    trial = short(**CHOICES[choice], model=MODELS.get(choice))
     context = make_context(trial)
     growth = Growth(trial, dataclasses.replace(context, data=_Sealed(context.data)))
     with pytest.raises(AssertionError, match="the test split was looked at"):
