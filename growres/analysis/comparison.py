@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -162,11 +162,25 @@ class VariantComparison:
         turned = (one if one.baseline == baseline else one.swapped() for one in self.differences)
         return tuple(one for one in turned if one.baseline == baseline)
 
+    def between(self, baseline: str, variant: str) -> VariantDifference:
+        """The difference of two variants that were compared, told of the second.
+
+        Raises:
+            AnalysisError: if they were not.
+        """
+        for one in self.against(baseline):
+            if one.variant == variant:
+                return one
+        raise AnalysisError(
+            f"{baseline} and {variant} were not compared with each other. Name one of them as the baseline."
+        )
+
 
 def compare_variants(
     trials: Sequence[TrialResult],
     *,
     baseline: str | None = None,
+    also: Sequence[tuple[str, str]] = (),
     alpha: float = 0.05,
     power: float = 0.8,
     bootstrap_seed: int = 0,
@@ -177,26 +191,19 @@ def compare_variants(
         trials: finished ones, one for each variant and seed.
         baseline: the variant to compare the others with, chosen before their results were seen. None compares all
             pairs, the one named first as the baseline, at the price of a correction for all of them.
+        also: further pairs, of a baseline of their own and a variant, such as a trial and its twin. The correction is
+            for all comparisons together; a pair that is compared anyhow counts once.
         alpha: the chance that any of the differences found is none.
         power: of `smallest_detectable`.
         bootstrap_seed: of the resampled images.
     Raises:
         AnalysisError: if there are no trials, two of one variant and seed, an error outside [0, 1], correctness that
-            does not fit the error or the other trials, no variant of the baseline's name, or no such level or power.
+            does not fit the error or the other trials, no variant of a name to compare, or no such level or power.
     """
     check_level(alpha)
     check_power(power, alpha)
     by_variant = _by_variant(trials)
-    if baseline is not None and baseline not in by_variant:
-        raise AnalysisError(
-            f"Cannot compare with {baseline}: no finished trial is of that variant. The nearest is "
-            f"{nearest(baseline, by_variant) or next(iter(by_variant))}."
-        )
-    if baseline is None:
-        names = list(itertools.combinations(by_variant, 2))
-    else:
-        names = [(baseline, other) for other in by_variant if other != baseline]
-    pairs = [_Pair.of(before, after, by_variant) for before, after in names]
+    pairs = [_Pair.of(before, after, by_variant) for before, after in _pairs(list(by_variant), baseline, also)]
     judge = _Judge(num_comparisons=sum(pair.is_testable for pair in pairs), alpha=alpha, power=power)
     rng = np.random.default_rng(bootstrap_seed)
     differences = [judge.measured(pair, rng) for pair in pairs]
@@ -249,6 +256,21 @@ class _Pair:
         net = self.wrong_baseline.sum(axis=0, dtype=np.int64) - self.wrong_variant.sum(axis=0, dtype=np.int64)
         drops: NDArray[np.float64] = net / len(self.seeds)
         return drops
+
+
+def _pairs(variants: Sequence[str], baseline: str | None, also: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    """Which variants are compared, the baseline of each pair first; no two of them twice."""
+    for name in (*([] if baseline is None else [baseline]), *itertools.chain(*also)):
+        if name not in variants:
+            raise AnalysisError(
+                f"Cannot compare with {name}: no finished trial is of that variant. The nearest is "
+                f"{nearest(name, variants) or variants[0]}."
+            )
+    if baseline is None:
+        pairs = list(itertools.combinations(variants, 2))
+    else:
+        pairs = [(baseline, other) for other in variants if other != baseline]
+    return {frozenset(pair): pair for pair in (*pairs, *also)}.values()
 
 
 def _by_variant(trials: Sequence[TrialResult]) -> dict[str, dict[int, TrialResult]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -92,6 +92,7 @@ _TWINS_EPOCHS = {"same_epochs": "as many epochs as its parent", "same_flops": "a
 
 def print_plan(path: Path, overrides: Sequence[str], output: Format) -> None:
     """Prints the trials that an experiment file expands to, and what they cost at least and at most; runs nothing."""
+    from growres.cli import detection
     from growres.config.expansion import describe_plan
     from growres.config.loading import load_experiment
 
@@ -100,23 +101,30 @@ def print_plan(path: Path, overrides: Sequence[str], output: Format) -> None:
         from growres.data import pin_source
 
         pin_source(experiment.dataset)  # a path that leads nowhere is said now
-    plan = describe_plan(experiment, _num_train_images(experiment.dataset))
-    rows = [asdict(trial) for trial in plan.trials]
-    shown = [
-        row
-        | {
-            "epochs": _TWINS_EPOCHS.get(row["twin"]) or _span(row["epochs_min"], row["epochs_max"]),
-            "images": _span(row["images_min"], row["images_max"]),
-        }
-        for row in rows
+    num_train, num_validation = _split_sizes(experiment.dataset)
+    plan = describe_plan(experiment, num_train)
+    powers = detection.step_powers(experiment.trials, experiment.dataset, num_validation)
+    rows = [
+        asdict(trial) | {"step_detects": None if power is None else power.row}
+        for trial, power in zip(plan.trials, powers, strict=True)
     ]
     if output in (Format.JSON, Format.CSV):
         print_rows(rows, (), output)
     else:
+        shown = [_shown(row) for row in rows]
         print_rows(shown, without_empty(_PLAN_COLUMNS, shown, "sweep_point"), output)
     epochs, images = _span(plan.epochs_min, plan.epochs_max), _span(plan.images_min, plan.images_max)
     trials = figures.number_of(len(plan.trials), "trial")
     say(f"\n{experiment.name}: {trials}, {epochs} epochs, {images} images to train on")
+    for sentence in detection.sentences(powers):
+        say(sentence)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {
+        "epochs": _TWINS_EPOCHS.get(row["twin"]) or _span(row["epochs_min"], row["epochs_max"]),
+        "images": _span(row["images_min"], row["images_max"]),
+    }
 
 
 def _span(least: int | None, most: int | None) -> str:
@@ -128,8 +136,8 @@ def _span(least: int | None, most: int | None) -> str:
     return f"{least:,}" if least == most else f"{least:,}..{most:,}"
 
 
-def _num_train_images(config: DatasetConfig) -> int | None:
-    """How many images the training split has, where the source is decoded on this machine already; else None."""
+def _split_sizes(config: DatasetConfig) -> tuple[int | None, int | None]:
+    """Images to train on and to decide on, where the source is decoded on this machine already; else None."""
     from growres.data import cached_sources, load_images
 
     path = config.path
@@ -137,5 +145,6 @@ def _num_train_images(config: DatasetConfig) -> int | None:
         path = str(Path(path).expanduser().resolve())
     known = {(row["source"], row["path"]) for row in cached_sources()}
     if not {(config.source, config.path), (config.source, path)} & known:
-        return None
-    return len(load_images(config).train)
+        return None, None
+    images = load_images(config)
+    return len(images.train), len(images.validation)

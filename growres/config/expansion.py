@@ -119,15 +119,24 @@ def epochs_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
     """
     accept, placement, initialiser = growth.accept, growth.placement, growth.initialiser
     replicates = (accept.max_replicates if isinstance(accept, TestedBase) else None) or accept.replicates
-    candidates, screening = 1, 0
-    if isinstance(placement, BestOfConfig):
-        num_proposals = len(placement.stages or range(num_stages))
-        screened = placement.screen != "none"
-        candidates = 1 if screened else num_proposals
-        screening = num_proposals * placement.screen_epochs if screened else 0
+    candidates, screening = judged_proposals(growth, num_stages), 0
+    if isinstance(placement, BestOfConfig) and placement.screen != "none":
+        screening = len(placement.stages or range(num_stages)) * placement.screen_epochs
     beginning = initialiser.max_epochs if isinstance(initialiser, AdamGammaConfig) else 0
     arms = candidates + (1 if growth.control else 0)
     return screening + replicates * (arms * growth.epochs_per_step + candidates * beginning)
+
+
+def judged_proposals(growth: GrowthConfig, num_stages: int) -> int:
+    """Proposals that a verdict is given on in one round, at most: those that screening leaves.
+
+    Args:
+        num_stages: of the network, for a round may have a proposal in each.
+    """
+    placement = growth.placement
+    if not isinstance(placement, BestOfConfig) or placement.screen != "none":
+        return 1
+    return len(placement.stages or range(num_stages))
 
 
 def most_rounds(growth: GrowthConfig, blocks: Sequence[int]) -> int | None:
