@@ -90,7 +90,8 @@ class VariantDifference:
     verdict: Verdict
     smallest_detectable: float | None
     """The difference that these seeds and images would have found with the power asked for, from the spread that they
-    show, corrected for the number of comparisons; about. None where there is no spread to tell it from."""
+    show, corrected for the number of comparisons; about. None where there is no spread to tell it from; more than 1,
+    which no errors differ by, where the seeds are too few for any."""
     num_comparisons: int
     """Those that the correction is for."""
 
@@ -110,10 +111,15 @@ class VariantDifference:
             basis += f" corrected for {self.num_comparisons} comparisons"
         if self.verdict != "no difference found":
             return f"{measured} ({basis})."
-        found = (
-            "none can be named" if self.smallest_detectable is None else f"about {_points(self.smallest_detectable)}"
-        )
-        return f"No difference found: {measured} ({basis}); the smallest difference this could have found: {found}."
+        return f"No difference found: {measured} ({basis}); {self._sensitivity}."
+
+    @property
+    def _sensitivity(self) -> str:
+        if self.smallest_detectable is None:
+            return "how large a difference would have been found cannot be told: these show no spread"
+        if self.smallest_detectable > 1:  # as two seeds may have it, whose t distribution has the heaviest tails
+            return "with so few seeds, hardly any difference could have been found"
+        return f"differences of about {_points(self.smallest_detectable)} or more would have been found"
 
     @property
     def _basis(self) -> str:
@@ -437,7 +443,8 @@ def _bootstrap(drops: NDArray[np.float64], confidence: float, rng: np.random.Gen
 
 
 def _known(interval: Interval) -> Interval | None:
-    return None if math.isnan(interval[0]) else interval
+    """Within what errors can differ by, which the interval of two seeds would leave far behind."""
+    return None if math.isnan(interval[0]) else (max(-1.0, interval[0]), min(1.0, interval[1]))
 
 
 def _mirrored(interval: Interval | None) -> Interval | None:
