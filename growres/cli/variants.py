@@ -151,17 +151,21 @@ def _difference_columns(what: str) -> list[Column]:
         Column(key="variant", title=what, min_width=12),
         figure("difference", title="drop", show=_signed_points),
         figure("interval_over_seeds", title="over seeds", show=_interval, leave_out=2),
-        figure("interval_over_images", title="over images", show=_interval, leave_out=2),
+        figure("interval_over_images", title="over images", show=_interval, leave_out=3),
         figure("p_value_adjusted", title="p", show=figures.decimal),
-        figure("smallest_detectable", title="detects", show=figures.points, leave_out=1),
-        figure("seeds", title="seeds", show=lambda seeds: str(len(seeds)), leave_out=3),
-        figure("num_images", title="images", show=figures.whole, leave_out=4),
+        figure("smallest_detectable", title="detects", show=_detectable, leave_out=1),
+        figure("seeds", title="seeds", show=lambda seeds: str(len(seeds)), leave_out=4),
+        figure("num_images", title="images", show=figures.whole, leave_out=5),
         Column(key="verdict"),
     ]
 
 
 def _signed_points(fraction: float | None) -> str:
     return figures.ABSENT if fraction is None else f"{100 * fraction:+.2f} pp"
+
+
+def _detectable(fraction: float | None) -> str:
+    return "nothing" if fraction is not None and fraction > 1 else figures.points(fraction)
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

@@ -155,7 +155,10 @@ def _points(rows: Sequence[TrialRow], names: Mapping[str, str]) -> dict[str, tup
 
 def _once_each(rows: Sequence[TrialRow], names: Mapping[str, str]) -> list[TrialRow]:
     """The trials without repetitions: a sweep that draws may draw a point twice, which is the same trial again."""
-    return list({(names[row.id], row.seed): row for row in reversed(rows)}.values())[::-1]
+    first: dict[tuple[str, int], TrialRow] = {}
+    for row in rows:
+        first.setdefault((names[row.id], row.seed), row)
+    return list(first.values())
 
 
 def _twins(rows: Sequence[TrialRow], names: Mapping[str, str]) -> list[TwinPair]:
