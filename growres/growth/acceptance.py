@@ -149,10 +149,14 @@ class Levels:
     max_replicates: int
     reject_above: float
 
+    def level(self, round_: int, num_accepted: int, num_proposals: int) -> float:
+        """What the p-value of a proposal must stay below, at each look."""
+        looks = self.max_replicates - self.replicates + 1
+        return self.spending.level(round_, num_accepted) / (num_proposals * looks)
+
     def judge(self, comparison: Comparison, p_value: float, told: str) -> Judgement:
         """The verdict on this p-value."""
-        looks = self.max_replicates - self.replicates + 1
-        level = self.spending.level(comparison.round, comparison.num_accepted) / (comparison.num_proposals * looks)
+        level = self.level(comparison.round, comparison.num_accepted, comparison.num_proposals)
         figures = f"{told}; p = {p_value:.3g}, level {level:.3g}"
         if p_value < level:
             return Judgement(verdict="accepted", reason=figures, p_value=p_value)
@@ -213,6 +217,18 @@ def make_acceptance(config: AcceptConfig, *, most_rounds: int | None) -> Accepta
             return VersusControl(PairedLoss(_levels(config, most_rounds), max_error_rise=0.0))
         case _:
             raise AssertionError(f"no rule for {config}")
+
+
+def first_level(config: AcceptConfig, *, most_rounds: int | None, num_proposals: int) -> float | None:
+    """What the p-value of a proposal in the first round must stay below; None of a rule that tests nothing.
+
+    Args:
+        most_rounds: as in `make_acceptance`.
+        num_proposals: in that round, each judged by itself.
+    """
+    if not isinstance(config, TestedBase) or (isinstance(config, VersusControlConfig) and config.test == "error_drop"):
+        return None
+    return _levels(config, most_rounds).level(1, 0, num_proposals)
 
 
 def max_replicates(config: AcceptBase) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -61,7 +62,8 @@ class ImageOutputs:
             )
             temporary.replace(path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # where no folder could be made, there is no file to take away
+                temporary.unlink(missing_ok=True)
             raise CheckpointError(
                 f"Cannot write the outputs {path}: {error.strerror}. "
                 f"Free some space or set GROWRES_HOME to another disk, then resume."

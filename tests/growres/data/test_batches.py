@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -12,9 +13,10 @@ from growres.config.experiment import (
     CutoutConfig,
     FlipConfig,
     LightingConfig,
+    ResizedCropConfig,
 )
 from growres.data.batches import DeviceData
-from growres.data.images import ImageData
+from growres.data.images import ImageData, ImageSplit
 
 EVERYTHING = (CropConfig(), FlipConfig(), CutoutConfig(), AffineConfig(), LightingConfig())
 
@@ -94,6 +96,38 @@ def test_neither_batch_size_nor_further_augmentations_change_what_is_drawn(data)
     torch.testing.assert_close(epoch(small)[0][:48], epoch(large)[0][:48], rtol=0, atol=0)
     more = on_device(data, augment=(CropConfig(), LightingConfig(std=1e-9)))
     torch.testing.assert_close(epoch(more)[0], epoch(large)[0], rtol=1e-4, atol=1e-4)
+
+
+ONE_BY_ONE = [(augmentation,) for augmentation in (*EVERYTHING, ResizedCropConfig())]
+
+
+@pytest.mark.parametrize("augment", [(), *ONE_BY_ONE, EVERYTHING], ids=lambda some: "-".join(one.name for one in some))
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_in_order_each_image_is_what_the_epochs_batches_show_of_it(data, augment, memory_format):
+    batches = on_device(data, augment=augment, memory_format=memory_format)
+    shown, labels = epoch(batches, seed=3, number=7)
+    places = image_of_each_place(data, seed=3, number=7)
+    in_order, own_labels = zip(*batches.augmented_in_order(3, 7, batch_size=12), strict=True)
+    assert all(images.is_contiguous(memory_format=memory_format) for images in in_order)
+    assert torch.equal(torch.cat(own_labels), data.train.labels)
+    assert torch.equal(torch.cat(own_labels)[places], labels)
+    assert torch.equal(torch.cat(in_order)[places], shown)
+
+
+def image_of_each_place(data: ImageData, seed: int, number: int) -> torch.Tensor:
+    """Which image each place of the epoch shows, by images that are nothing but their number."""
+    numbers = torch.arange(50, dtype=torch.uint8)[:, None, None, None].expand(50, 3, 16, 16).contiguous()
+    numbered = dataclasses.replace(
+        data, train=ImageSplit(images=numbers, labels=data.train.labels), mean=(0.0,) * 3, std=(1 / 255,) * 3
+    )
+    images, _ = epoch(on_device(numbered), seed, number)
+    return images[:, 0, 0, 0].round().long()
+
+
+def test_in_order_an_image_is_shown_too_that_the_batches_leave_over(make_data):
+    batches = on_device(make_data(49), batch_size=16)
+    assert sum(len(labels) for _, labels in batches.train_batches(0, 0)) == 48
+    assert sum(len(labels) for _, labels in batches.augmented_in_order(0, 0)) == 49
 
 
 def test_augmentations_apply_in_the_order_of_the_list(data):
