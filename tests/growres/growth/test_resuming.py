@@ -84,8 +84,9 @@ CHOICES: dict[str, dict[str, Any]] = {
         "model": POST | {"h": "dropout", "shortcut_dropout": 0.3},
         "growth": {
             "initialiser": {"name": "adam_gamma", "max_epochs": 2, "tolerance": 0.0},
+            "seed_epochs": 5,
             "control": False,
-            "stop": {"max_epochs": 10},
+            "stop": {"max_epochs": 13},
         },
     },
 }
