@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -90,7 +90,8 @@ class VariantDifference:
     verdict: Verdict
     smallest_detectable: float | None
     """The difference that these seeds and images would have found with the power asked for, from the spread that they
-    show, corrected for the number of comparisons; about. None where there is no spread to tell it from."""
+    show, corrected for the number of comparisons; about. None where there is no spread to tell it from; more than 1,
+    which no errors differ by, where the seeds are too few for any."""
     num_comparisons: int
     """Those that the correction is for."""
 
@@ -110,10 +111,15 @@ class VariantDifference:
             basis += f" corrected for {self.num_comparisons} comparisons"
         if self.verdict != "no difference found":
             return f"{measured} ({basis})."
-        found = (
-            "none can be named" if self.smallest_detectable is None else f"about {_points(self.smallest_detectable)}"
-        )
-        return f"No difference found: {measured} ({basis}); the smallest difference this could have found: {found}."
+        return f"No difference found: {measured} ({basis}); {self._sensitivity}."
+
+    @property
+    def _sensitivity(self) -> str:
+        if self.smallest_detectable is None:
+            return "how large a difference would have been found cannot be told: these show no spread"
+        if self.smallest_detectable > 1:  # as two seeds may have it, whose t distribution has the heaviest tails
+            return "with so few seeds, hardly any difference could have been found"
+        return f"differences of about {_points(self.smallest_detectable)} or more would have been found"
 
     @property
     def _basis(self) -> str:
@@ -162,11 +168,25 @@ class VariantComparison:
         turned = (one if one.baseline == baseline else one.swapped() for one in self.differences)
         return tuple(one for one in turned if one.baseline == baseline)
 
+    def between(self, baseline: str, variant: str) -> VariantDifference:
+        """The difference of two variants that were compared, told of the second.
+
+        Raises:
+            AnalysisError: if they were not.
+        """
+        for one in self.against(baseline):
+            if one.variant == variant:
+                return one
+        raise AnalysisError(
+            f"{baseline} and {variant} were not compared with each other. Name one of them as the baseline."
+        )
+
 
 def compare_variants(
     trials: Sequence[TrialResult],
     *,
     baseline: str | None = None,
+    also: Sequence[tuple[str, str]] = (),
     alpha: float = 0.05,
     power: float = 0.8,
     bootstrap_seed: int = 0,
@@ -177,26 +197,19 @@ def compare_variants(
         trials: finished ones, one for each variant and seed.
         baseline: the variant to compare the others with, chosen before their results were seen. None compares all
             pairs, the one named first as the baseline, at the price of a correction for all of them.
+        also: further pairs, of a baseline of their own and a variant, such as a trial and its twin. The correction is
+            for all comparisons together; a pair that is compared anyhow counts once.
         alpha: the chance that any of the differences found is none.
         power: of `smallest_detectable`.
         bootstrap_seed: of the resampled images.
     Raises:
         AnalysisError: if there are no trials, two of one variant and seed, an error outside [0, 1], correctness that
-            does not fit the error or the other trials, no variant of the baseline's name, or no such level or power.
+            does not fit the error or the other trials, no variant of a name to compare, or no such level or power.
     """
     check_level(alpha)
     check_power(power, alpha)
     by_variant = _by_variant(trials)
-    if baseline is not None and baseline not in by_variant:
-        raise AnalysisError(
-            f"Cannot compare with {baseline}: no finished trial is of that variant. The nearest is "
-            f"{nearest(baseline, by_variant) or next(iter(by_variant))}."
-        )
-    if baseline is None:
-        names = list(itertools.combinations(by_variant, 2))
-    else:
-        names = [(baseline, other) for other in by_variant if other != baseline]
-    pairs = [_Pair.of(before, after, by_variant) for before, after in names]
+    pairs = [_Pair.of(before, after, by_variant) for before, after in _pairs(list(by_variant), baseline, also)]
     judge = _Judge(num_comparisons=sum(pair.is_testable for pair in pairs), alpha=alpha, power=power)
     rng = np.random.default_rng(bootstrap_seed)
     differences = [judge.measured(pair, rng) for pair in pairs]
@@ -249,6 +262,21 @@ class _Pair:
         net = self.wrong_baseline.sum(axis=0, dtype=np.int64) - self.wrong_variant.sum(axis=0, dtype=np.int64)
         drops: NDArray[np.float64] = net / len(self.seeds)
         return drops
+
+
+def _pairs(variants: Sequence[str], baseline: str | None, also: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    """Which variants are compared, the baseline of each pair first; no two of them twice."""
+    for name in (*([] if baseline is None else [baseline]), *itertools.chain(*also)):
+        if name not in variants:
+            raise AnalysisError(
+                f"Cannot compare with {name}: no finished trial is of that variant. The nearest is "
+                f"{nearest(name, variants) or variants[0]}."
+            )
+    if baseline is None:
+        pairs = list(itertools.combinations(variants, 2))
+    else:
+        pairs = [(baseline, other) for other in variants if other != baseline]
+    return {frozenset(pair): pair for pair in (*pairs, *also)}.values()
 
 
 def _by_variant(trials: Sequence[TrialResult]) -> dict[str, dict[int, TrialResult]]:
@@ -415,7 +443,8 @@ def _bootstrap(drops: NDArray[np.float64], confidence: float, rng: np.random.Gen
 
 
 def _known(interval: Interval) -> Interval | None:
-    return None if math.isnan(interval[0]) else interval
+    """Within what errors can differ by, which the interval of two seeds would leave far behind."""
+    return None if math.isnan(interval[0]) else (max(-1.0, interval[0]), min(1.0, interval[1]))
 
 
 def _mirrored(interval: Interval | None) -> Interval | None:

@@ -72,14 +72,16 @@ def noise_floor_reached(
         )
     if gain.num_points < min_points or gain.upper >= detectable_drop:
         return None
-    images = f"{num_validation_images:,} validation images"
-    told = (
+    expected = (
         f"noise_floor: at an error of {100 * error:.2f}%, block {gain.after + 1:g} is expected to lower it by "
         f"{100 * gain.expected:.2g} pp ({gain.level:.0%} interval up to {100 * gain.upper:.2g})"
     )
-    if math.isinf(detectable_drop):
-        return f"{told}, and no drop at all could be told from noise on {images}"
-    return f"{told}, less than the {100 * detectable_drop:.2g} pp that {images} can tell from noise"
+    if detectable_drop == math.inf:
+        return f"{expected}; {num_validation_images:,} validation images cannot tell even a drop to 0 from noise"
+    return (
+        f"{expected}, less than the {100 * detectable_drop:.2g} pp that {num_validation_images:,} validation images "
+        f"can tell from noise"
+    )
 
 
 def tails(level: float) -> tuple[float, float]:

@@ -16,7 +16,19 @@ from typing import Annotated, TextIO
 import typer
 
 from growres import __version__
-from growres.cli import data, database, doctor, experiments, power, specs, submission, trained, zoo
+from growres.cli import (
+    analysis,
+    data,
+    database,
+    doctor,
+    experiments,
+    power,
+    specs,
+    submission,
+    trained,
+    variants,
+    zoo,
+)
 from growres.errors import EXIT_INTERRUPTED, GrowresError, GrowresWarning, SpecError
 
 EXIT_USAGE = 2
@@ -39,7 +51,9 @@ app.command("schema", rich_help_panel=_RUN)(specs.schema)
 app.command("list", rich_help_panel=_READ)(experiments.list_experiments)
 app.command("status", rich_help_panel=_READ)(experiments.status)
 app.command("results", rich_help_panel=_READ)(experiments.results)
+app.command("compare", rich_help_panel=_READ)(variants.compare)
 app.command("show", rich_help_panel=_READ)(experiments.show)
+app.command("analyze", rich_help_panel=_READ)(analysis.analyze)
 app.command("query", rich_help_panel=_READ)(database.query)
 app.add_typer(database.app, name="db", rich_help_panel=_READ)
 app.command("predict", rich_help_panel=_USE)(trained.predict)

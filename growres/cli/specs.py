@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -113,6 +113,7 @@ _TWINS_EPOCHS = {"same_epochs": "as many epochs as its parent", "same_flops": "a
 
 def print_plan(spec: str, overrides: Sequence[str], output: Format) -> None:
     """Prints the trials that an experiment file expands to, and what they cost at least and at most; runs nothing."""
+    from growres.cli import detection
     from growres.config.expansion import describe_plan
     from growres.config.loading import load_experiment
 
@@ -127,23 +128,30 @@ def print_plan(spec: str, overrides: Sequence[str], output: Format) -> None:
     if images is not None:
         loaded.check_models(num_classes=images.num_classes, in_channels=images.channels, image_size=images.image_size)
     plan = describe_plan(experiment, None if images is None else len(images.train))
-    rows = [asdict(trial) for trial in plan.trials]
-    shown = [
-        row
-        | {
-            "epochs": _TWINS_EPOCHS.get(row["twin"]) or _span(row["epochs_min"], row["epochs_max"]),
-            "images": _span(row["images_min"], row["images_max"]),
-        }
-        for row in rows
+    num_validation = None if images is None else len(images.validation)
+    powers = detection.step_powers(experiment.trials, experiment.dataset, num_validation)
+    rows = [
+        asdict(trial) | {"step_detects": None if power is None else power.row}
+        for trial, power in zip(plan.trials, powers, strict=True)
     ]
     if output in (Format.JSON, Format.CSV):
         print_rows(rows, (), output)
     else:
+        shown = [_shown(row) for row in rows]
         print_rows(shown, without_empty(_PLAN_COLUMNS, shown, "sweep_point"), output)
     epochs, to_train_on = _span(plan.epochs_min, plan.epochs_max), _span(plan.images_min, plan.images_max)
     trials = figures.number_of(len(plan.trials), "trial")
     say(f"\n{experiment.name}: {trials}, {epochs} epochs, {to_train_on} images to train on")
     _say_beside(path, spec, loaded)
+    for sentence in detection.sentences(powers):
+        say(sentence)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {
+        "epochs": _TWINS_EPOCHS.get(row["twin"]) or _span(row["epochs_min"], row["epochs_max"]),
+        "images": _span(row["images_min"], row["images_max"]),
+    }
 
 
 def _span(least: int | None, most: int | None) -> str:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from growres.config.experiment import AdamGammaConfig, BestOfConfig, GrowthConfig, TestedBase
+from growres.config.experiment import (
+    AdamGammaConfig,
+    BestOfConfig,
+    GrowthConfig,
+    PlateauConfig,
+    TestedBase,
+)
 
 
 def epochs_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
@@ -13,25 +19,47 @@ def epochs_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
     Args:
         num_stages: of the network, for a round may have a proposal in each.
     """
-    accept, placement, initialiser = growth.accept, growth.placement, growth.initialiser
+    accept, initialiser = growth.accept, growth.initialiser
     replicates = (accept.max_replicates if isinstance(accept, TestedBase) else None) or accept.replicates
-    candidates, screening = 1, 0
-    if isinstance(placement, BestOfConfig):
-        num_proposals = len(placement.stages or range(num_stages))
-        screened = placement.screen != "none"
-        candidates = 1 if screened else num_proposals
-        screening = num_proposals * placement.screen_epochs if screened else 0
     beginning = initialiser.max_epochs if isinstance(initialiser, AdamGammaConfig) else 0
+    candidates, screening = judged_proposals(growth, num_stages), _epochs_of_screening(growth, num_stages)
     arms = candidates + (1 if growth.control else 0)
     return screening + replicates * (arms * growth.epochs_per_step + candidates * beginning)
+
+
+def fewest_epochs(growth: GrowthConfig, epochs: int) -> int:
+    """Epochs that an arm trains at least that may train so many, unless it diverges."""
+    return min(epochs, growth.when.patience + 1) if isinstance(growth.when, PlateauConfig) else epochs
+
+
+def _fewest_epochs_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
+    candidates, screening = judged_proposals(growth, num_stages), _epochs_of_screening(growth, num_stages)
+    arms = candidates + (1 if growth.control else 0)
+    return screening + growth.accept.replicates * arms * fewest_epochs(growth, growth.epochs_per_step)
+
+
+def judged_proposals(growth: GrowthConfig, num_stages: int) -> int:
+    """Proposals of a round that get candidates, and verdicts on them: all, or the one that screening leaves."""
+    placement = growth.placement
+    if not isinstance(placement, BestOfConfig) or placement.screen != "none":
+        return 1
+    return len(placement.stages or range(num_stages))
+
+
+def _epochs_of_screening(growth: GrowthConfig, num_stages: int) -> int:
+    placement = growth.placement
+    if not isinstance(placement, BestOfConfig) or placement.screen == "none":
+        return 0
+    return len(placement.stages or range(num_stages)) * placement.screen_epochs
 
 
 def most_rounds(growth: GrowthConfig, blocks: Sequence[int]) -> int | None:
     """Rounds in the longest run of verdicts that the stop rules allow; None where they set no bound.
 
     With room for A more blocks and a patience of P, the worst is P - 1 rejections before each acceptance: A * P rounds.
-    Either rule alone sets no bound: rejections need not end, nor acceptances. A budget of epochs always does. Where
-    every block is kept, a candidate that diverges is still a rejection.
+    Either rule alone sets no bound: rejections need not end, nor acceptances. A budget of epochs always does: a round
+    is begun where it holds the longest one, and may turn out the shortest. An arm that diverges is shorter still, and
+    is not reckoned with in that; where every block is kept, a candidate that diverges is a rejection all the same.
 
     Args:
         blocks: residual blocks in each stage before the first round.
@@ -44,7 +72,8 @@ def most_rounds(growth: GrowthConfig, blocks: Sequence[int]) -> int | None:
         if room == 0 or stop.patience is not None:
             bounds.append(room * (stop.patience or 0))
     if stop.max_epochs is not None:
-        bounds.append(max(stop.max_epochs - growth.seed_epochs, 0) // epochs_of_a_round(growth, len(blocks)))
+        left = stop.max_epochs - fewest_epochs(growth, growth.seed_epochs) - epochs_of_a_round(growth, len(blocks))
+        bounds.append(0 if left < 0 else left // _fewest_epochs_of_a_round(growth, len(blocks)) + 1)
     return least_of(bounds)
 
 

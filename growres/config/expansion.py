@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from growres.config.budget import epochs_of_a_round, least_of, most_rounds
+from growres.config.budget import epochs_of_a_round, fewest_epochs, least_of, most_rounds
 from growres.config.experiment import (
     Experiment,
+    GrowthConfig,
     Procedure,
     TrialConfig,
     Twin,
@@ -102,9 +103,14 @@ def _epochs(trial: TrialConfig, experiment: Experiment) -> tuple[int, int | None
         return trial.training.epochs, trial.training.epochs
     blocks = initial_blocks(trial.model)
     assert blocks is not None, "loading requires a model that grows"
-    rounds = most_rounds(trial.growth, blocks)
-    least = trial.growth.seed_epochs + trial.growth.tail_epochs
-    return least, None if rounds is None else least + rounds * epochs_of_a_round(trial.growth, len(blocks))
+    return _epochs_of_a_growth(trial.growth, blocks)
+
+
+def _epochs_of_a_growth(growth: GrowthConfig, blocks: Sequence[int]) -> tuple[int, int | None]:
+    rounds, budget, tail = most_rounds(growth, blocks), growth.stop.max_epochs, growth.tail_epochs
+    longest = None if rounds is None else growth.seed_epochs + rounds * epochs_of_a_round(growth, len(blocks)) + tail
+    least = fewest_epochs(growth, growth.seed_epochs) + tail
+    return least, least_of([longest, None if budget is None else budget + tail])
 
 
 def _sum(parts: Iterable[int | None]) -> int | None:

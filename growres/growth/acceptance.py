@@ -24,6 +24,9 @@ from growres.config.experiment import (
 from growres.events import Verdict
 from growres.training.outputs import ImageOutputs
 
+ROUNDING = 1e-9
+"""Errors are counts over images: two that differ by less differ by the rounding of a subtraction, 0.1 - 0.08 > 0.02."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -114,7 +117,7 @@ class PairedLoss:
         test = paired_loss(_losses(comparison.befores), _losses(comparison.candidates))
         told = f"{_change(comparison)}, val_loss fell by {test.difference:.4f}"
         rise = mean_error(comparison.candidates) - mean_error(comparison.befores)
-        if rise > self.max_error_rise:
+        if rise > self.max_error_rise + ROUNDING:
             return Judgement(verdict="rejected", reason=f"{told}, but the error rose", p_value=test.p_value)
         return self.levels.judge(comparison, test.p_value, told)
 
@@ -146,10 +149,14 @@ class Levels:
     max_replicates: int
     reject_above: float
 
+    def level(self, round_: int, num_accepted: int, num_proposals: int) -> float:
+        """What the p-value of a proposal must stay below, at each look."""
+        looks = self.max_replicates - self.replicates + 1
+        return self.spending.level(round_, num_accepted) / (num_proposals * looks)
+
     def judge(self, comparison: Comparison, p_value: float, told: str) -> Judgement:
         """The verdict on this p-value."""
-        looks = self.max_replicates - self.replicates + 1
-        level = self.spending.level(comparison.round, comparison.num_accepted) / (comparison.num_proposals * looks)
+        level = self.level(comparison.round, comparison.num_accepted, comparison.num_proposals)
         figures = f"{told}; p = {p_value:.3g}, level {level:.3g}"
         if p_value < level:
             return Judgement(verdict="accepted", reason=figures, p_value=p_value)
@@ -168,7 +175,7 @@ def mean_error(replicates: Sequence[ImageOutputs]) -> float:
 
 
 def _by_drop(drop: float, min_drop: float, change: str) -> Judgement:
-    if drop > min_drop:
+    if drop > min_drop + ROUNDING:
         return Judgement(verdict="accepted", reason=f"{change}: a drop of {drop:.4f}, more than {min_drop:g}")
     return Judgement(verdict="rejected", reason=f"{change}: no drop of more than {min_drop:g}")
 
@@ -210,6 +217,18 @@ def make_acceptance(config: AcceptConfig, *, most_rounds: int | None) -> Accepta
             return VersusControl(PairedLoss(_levels(config, most_rounds), max_error_rise=0.0))
         case _:
             raise AssertionError(f"no rule for {config}")
+
+
+def first_level(config: AcceptConfig, *, most_rounds: int | None, num_proposals: int) -> float | None:
+    """What the p-value of a proposal in the first round must stay below; None of a rule that tests nothing.
+
+    Args:
+        most_rounds: as in `make_acceptance`.
+        num_proposals: in that round, each judged by itself.
+    """
+    if not isinstance(config, TestedBase) or (isinstance(config, VersusControlConfig) and config.test == "error_drop"):
+        return None
+    return _levels(config, most_rounds).level(1, 0, num_proposals)
 
 
 def max_replicates(config: AcceptBase) -> int:

@@ -19,7 +19,7 @@ from growres.config.experiment import (
 from growres.errors import GrowthError, NonFiniteLossError
 from growres.growth.carrying import make_carrying
 from growres.growth.features import CachedTrunk
-from growres.growth.gradients import patches_by_gradient
+from growres.growth.gradients import gradient_flops, patches_by_gradient
 from growres.growth.initialisers import LooksAtGradients, TrainsFirst, make_initialiser
 from growres.growth.measured import Measured
 from growres.growth.network import append_block, block_at, growing_network, largest_logit_change, open_stage
@@ -269,13 +269,12 @@ class Arms:
     def _look_at_gradients(self, grown: ResNet, proposal: Proposal, place: Place) -> Cost:
         if not isinstance(self._initialiser, LooksAtGradients):
             return Cost()
-        number = min(self._initialiser.num_images, self._context.data.num_train)
+        number = self._initialiser.num_images
         correlation_PD = patches_by_gradient(
             grown, proposal, self._context_of(place), data_epoch=self.first_data_epoch(place.round), num_images=number
         )
         self._initialiser.use_gradients(block_at(grown, proposal.stage, proposal.block), correlation_PD)
-        per_image = train_flops_per_image(grown, grown.architecture, self._context.image_shape)
-        return Cost(train_flops=number * per_image)
+        return Cost(train_flops=gradient_flops(grown, self._context, num_images=number))
 
     def _train_first(self, arm: ArmTraining, proposal: Proposal, parent: Measured) -> Cost:
         """Trains what the initialiser wants trained first, until the training error is nearly the parent's.

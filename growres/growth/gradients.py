@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from growres.growth.network import block_at
 from growres.growth.placement import Proposal
 from growres.training.context import TrainingContext
+from growres.training.flops import train_flops_per_image
 from zoo.resnet import ResNet
 
 
@@ -73,6 +74,12 @@ def patches_by_gradient(
         )
         sums.append(torch.einsum("npl,ndl->pd", patches_NPL, -wanted_NDHW.float().flatten(start_dim=2)))
     return torch.stack(sums).sum(dim=0)
+
+
+def gradient_flops(network: ResNet, context: TrainingContext, *, num_images: int) -> int:
+    """What looking at the gradients over so many training images, or all that there are, takes."""
+    per_image = train_flops_per_image(_twin(network), network.architecture, context.image_shape)
+    return per_image * min(num_images, context.data.num_train)
 
 
 def _twin(network: ResNet) -> ResNet:

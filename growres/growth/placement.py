@@ -15,6 +15,7 @@ from growres.config.experiment import (
     WidestGapConfig,
 )
 from growres.events import GrowthStepDecided
+from growres.growth.acceptance import ROUNDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class FreezingRoundRobin:
     def _has_stopped_paying(self, val_errors: Sequence[float]) -> bool:
         if len(val_errors) <= self.window_epochs:
             return False
-        return min(val_errors[: -self.window_epochs]) - min(val_errors) < self.min_drop
+        return min(val_errors[: -self.window_epochs]) - min(val_errors) < self.min_drop - ROUNDING
 
 
 class LastStage:

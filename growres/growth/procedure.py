@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from growres.config.budget import epochs_of_a_round, most_rounds
 from growres.config.experiment import BestOfConfig, GrowthConfig, TrialConfig
 from growres.events import EpochFinished, GrowthStepDecided, ProcedureEvent
 from growres.growth.arms import Arms
-from growres.growth.gradients import stage_gradient_norms
+from growres.growth.gradients import gradient_flops, stage_gradient_norms
 from growres.growth.measured import Measured
 from growres.growth.network import growing_network
 from growres.growth.placement import GrowthView, Proposal, make_placement, num_rounds
@@ -52,6 +53,8 @@ class Growth:
         self._measured: list[tuple[int, float]] = []
         """Blocks and validation error of the shallow network and of every candidate."""
         self._round: GrowthRound | None = None
+        self._cost_of_choosing = Cost()
+        """Of the gradients that the placement looked at for the round that is to begin."""
         self._untold: list[GrowthStepDecided] = []
         """Verdicts of a round that is over, which `run` has still to yield."""
         self._stop_reason: str | None = None
@@ -77,8 +80,7 @@ class Growth:
         yield from self._tell()
         while round_ := self._round_to_run():  # step 3: until nothing is left to gain
             yield from round_.run()  # step 2: the same weights, one block more
-            while self._verdicts.wants_a_replicate(round_, self._num_accepted):
-                round_.num_replicates += 1
+            while self._verdicts.tries_again(round_, self._num_accepted):
                 yield from round_.run()
             self._decide(round_)
             yield from self._tell()
@@ -122,9 +124,13 @@ class Growth:
             self._stop_reason = f"placement: {self._config.placement.name} has no stage left to try"
             return
         self._epochs_before_round.append(len(self._lineage))
-        first_step = len(self._history) + 1
-        tried = [ProposalArms(proposal, first_step + index) for index, proposal in enumerate(proposals)]
+        replicates = self._config.accept.replicates
+        tried = [
+            ProposalArms(proposal, step, num_replicates=replicates)
+            for step, proposal in enumerate(proposals, start=len(self._history) + 1)
+        ]
         self._round = self._make_round(num_rounds(self._history) + 1, tried)
+        self._round.shared_cost, self._cost_of_choosing = self._cost_of_choosing, Cost()
 
     def _make_round(self, number: int, proposals: Sequence[ProposalArms]) -> GrowthRound:
         placement = self._config.placement
@@ -133,7 +139,6 @@ class Growth:
             proposals,
             arms=self._arms,
             parent=self._current,
-            replicates=self._config.accept.replicates,
             screens=isinstance(placement, BestOfConfig) and placement.screen != "none",
             has_control=self._config.control,
         )
@@ -221,8 +226,12 @@ class Growth:
         )
 
     def _gradient_norms(self, num_images: int) -> tuple[float, ...]:
+        started = time.perf_counter()
         data_epoch = self._arms.first_data_epoch(num_rounds(self._history) + 1)
-        return stage_gradient_norms(self.network, self._context, data_epoch=data_epoch, num_images=num_images)
+        norms = stage_gradient_norms(self.network, self._context, data_epoch=data_epoch, num_images=num_images)
+        flops = gradient_flops(self.network, self._context, num_images=num_images)
+        self._cost_of_choosing = Cost(train_flops=flops, wall_s=time.perf_counter() - started)
+        return norms
 
     def _spent(self) -> Cost:
         """On the shallow network, on every decided step with all its arms, and on the last epochs."""

@@ -70,23 +70,27 @@ def prune(grown: Measured, history: Sequence[GrowthStepDecided], context: Traini
 
     Each smaller network is held against the grown one by McNemar's test on the validation images, not against the one
     before it: many losses, each too small to be seen, would add up. All have their batch norms recalibrated, the grown
-    one too, for otherwise the comparison would be one of statistics.
+    one too, for otherwise the comparison would be one of statistics. What is left has a fresh optimiser.
     """
     data_epoch = arms.first_data_epoch(num_rounds(history) + 1)
 
     def measured(network: ResNet) -> Measured:
         return Measured(arms.untrained(recalibrated(network, context, data_epoch=data_epoch)))
 
-    reference = measured(grown.network)
-    current, places = reference, newest_first(grown.network, history)
+    started = time.perf_counter()
+    if not (places := newest_first(grown.network, history)):
+        return Pruned(network=grown, steps=[])
+    reference = current = measured(grown.network)
+    flops = _flops(reference, context)  # told with the first step, as is the time
     steps: list[GrowthStepDecided] = []
     while places:
-        started = time.perf_counter()
         place, *places = places
         smaller = measured(remove_block(current.network, place.stage, place.block))
         test = mcnemar(smaller.validation.wrong, reference.validation.wrong)
         step = _step(len(history) + len(steps) + 1, num_rounds(history) + len(steps) + 1, place, current, smaller, test)
-        steps.append(replace(step, train_flops=_flops(smaller, context), wall_s=time.perf_counter() - started))
+        flops += _flops(smaller, context)
+        steps.append(replace(step, train_flops=flops, wall_s=time.perf_counter() - started))
+        flops, started = 0, time.perf_counter()
         if step.verdict == "accepted":
             current, places = smaller, after_removal(places, place)
     if current is reference:

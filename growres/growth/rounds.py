@@ -17,9 +17,11 @@ from growres.training.arm import ArmTraining, Cost
 class ProposalArms:
     """One proposal with what was trained for it: a screening perhaps, then a candidate for each replicate."""
 
-    def __init__(self, proposal: Proposal, step: int) -> None:
+    def __init__(self, proposal: Proposal, step: int, *, num_replicates: int) -> None:
         self.proposal = proposal
         self.step = step
+        self.num_replicates = num_replicates
+        """For how many seeds it gets a candidate, if it gets any."""
         self.screening: ArmTraining | None = None
         self.candidates: list[Measured] = []
         """One for each replicate; the first is the trial's own."""
@@ -57,6 +59,7 @@ class ProposalArms:
         return {
             "proposal": dataclasses.asdict(self.proposal),
             "step": self.step,
+            "num_replicates": self.num_replicates,
             "screening": None if self.screening is None else self.screening.state_dict(),
             "candidates": [candidate.arm.state_dict() for candidate in self.candidates],
             "logit_change": self.logit_change,
@@ -78,16 +81,14 @@ class GrowthRound:
         *,
         arms: Arms,
         parent: Measured,
-        replicates: int,
         screens: bool,
         has_control: bool,
     ) -> None:
         self.number = number
         self.proposals = list(proposals)
         self.controls: list[Measured] = []
-        self.control_cost = Cost()
-        """What making the control arms took."""
-        self.num_replicates = replicates
+        self.shared_cost = Cost()
+        """What choosing the proposals, making the control arms and judging on the way took."""
         self._arms = arms
         self.parent = parent
         self._screens = screens
@@ -102,9 +103,9 @@ class GrowthRound:
         return [min(screened, key=_screened_rank)] if screened else []
 
     @property
-    def cost_of_controls(self) -> Cost:
-        """Of all control arms of the round."""
-        return sum((control.arm.cost for control in self.controls), start=self.control_cost)
+    def cost_of_all(self) -> Cost:
+        """What the proposals share: the control arms of the round, and what else was done for it."""
+        return sum((control.arm.cost for control in self.controls), start=self.shared_cost)
 
     @property
     def control_diverged(self) -> str | None:
@@ -114,8 +115,9 @@ class GrowthRound:
     def run(self) -> Iterator[EpochFinished]:
         """Trains what is left of each arm; one that diverges ends there, and diverged candidates need no control."""
         yield from self._run_screenings()
-        for replicate in range(self.num_replicates):
-            for proposal in self.finalists:
+        finalists = self.finalists
+        for replicate in range(max((proposal.num_replicates for proposal in finalists), default=0)):
+            for proposal in finalists:
                 yield from self._run_candidate(proposal, replicate)
             if self._has_control:
                 yield from self._run_control(replicate)
@@ -130,7 +132,7 @@ class GrowthRound:
             yield from _run(proposal.screening)
 
     def _run_candidate(self, proposal: ProposalArms, replicate: int) -> Iterator[EpochFinished]:
-        if proposal.diverged:
+        if proposal.diverged or replicate >= proposal.num_replicates:
             return
         if len(proposal.candidates) == replicate:
             place = Place(step=proposal.step, round=self.number, replicate=replicate)
@@ -140,14 +142,15 @@ class GrowthRound:
 
     def _run_control(self, replicate: int) -> Iterator[EpochFinished]:
         """For as many epochs as the longest candidate of this replicate."""
-        trained = [proposal.candidates[replicate].arm for proposal in self.finalists if not proposal.diverged]
+        sound = [proposal.candidates for proposal in self.finalists if not proposal.diverged]
+        trained = [candidates[replicate].arm for candidates in sound if len(candidates) > replicate]
         if not trained or self.control_diverged:
             return
         if len(self.controls) == replicate:
             place = Place(step=self.proposals[0].step, round=self.number, replicate=replicate)
             epochs = max(arm.epochs_done for arm in trained)
             begun = self._arms.begin_control(self.parent.arm, place, epochs=epochs)
-            self.control_cost += begun.cost
+            self.shared_cost += begun.cost
             self.controls.append(Measured(begun.arm))
         yield from _run(self.controls[replicate].arm)
 
@@ -157,14 +160,12 @@ class GrowthRound:
             "number": self.number,
             "proposals": [proposal.state_dict() for proposal in self.proposals],
             "controls": [{"epochs": control.arm.epochs, **control.arm.state_dict()} for control in self.controls],
-            "control_cost": dataclasses.asdict(self.control_cost),
-            "num_replicates": self.num_replicates,
+            "shared_cost": dataclasses.asdict(self.shared_cost),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to the moment of `state_dict`; the proposals are made from the state."""
-        self.num_replicates = state["num_replicates"]
-        self.control_cost = Cost(**state["control_cost"])
+        self.shared_cost = Cost(**state["shared_cost"])
         self.proposals = [self._load_proposal(proposal) for proposal in state["proposals"]]
         for replicate, saved in enumerate(state["controls"]):
             place = Place(step=self.proposals[0].step, round=self.number, replicate=replicate)
@@ -173,7 +174,8 @@ class GrowthRound:
             self.controls.append(Measured(control))
 
     def _load_proposal(self, state: dict[str, Any]) -> ProposalArms:
-        loaded = ProposalArms(Proposal(**state["proposal"]), state["step"])
+        proposal = Proposal(**state["proposal"])
+        loaded = ProposalArms(proposal, state["step"], num_replicates=state["num_replicates"])
         loaded.logit_change = state["logit_change"]
         loaded.begin_cost = Cost(**state["begin_cost"])
         place = Place(step=loaded.step, round=self.number)

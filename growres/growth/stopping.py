@@ -88,8 +88,8 @@ class NoiseFloor:
         )
 
     def _next_block_is_lost_in_noise(self, progress: GrowthProgress) -> str | None:
-        if len(progress.measured) < self.config.min_points:
-            return None
+        if len(progress.measured) < self.config.min_points or progress.val_error == 1.0:
+            return None  # where nothing is right yet, no drop is too small to be seen
         blocks, errors = zip(*progress.measured, strict=True)
         analysis = fit_decay_laws(
             blocks,

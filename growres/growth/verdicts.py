@@ -37,11 +37,15 @@ class Verdicts:
         self._initialiser = initialiser
         self._acceptance = make_acceptance(config, most_rounds=most_rounds)
 
-    def wants_a_replicate(self, round_: GrowthRound, num_accepted: int) -> bool:
-        """Whether a proposal of the round is undecided, and may be tried with one seed more."""
-        if round_.num_replicates >= max_replicates(self._config):
-            return False
-        return any(self._judge(round_, one, num_accepted).verdict == "undecided" for one in round_.finalists)
+    def tries_again(self, round_: GrowthRound, num_accepted: int) -> bool:
+        """Gives every undecided proposal one seed more, where it may have one; whether any got it."""
+        started = time.perf_counter()
+        may_have_more = [one for one in round_.finalists if one.num_replicates < max_replicates(self._config)]
+        undecided = [one for one in may_have_more if self._judge(round_, one, num_accepted).verdict == "undecided"]
+        for one in undecided:
+            one.num_replicates += 1
+        round_.shared_cost += Cost(wall_s=time.perf_counter() - started)
+        return bool(undecided)
 
     def decide(self, round_: GrowthRound, num_accepted: int) -> Decision:
         """The verdicts. Of several candidates that pass, the one with the lowest validation error is accepted.
@@ -58,8 +62,8 @@ class Verdicts:
         for one in round_.proposals:
             judgement = _as_recorded(one, judgements.get(one.step), accepted, finalists)
             steps.append(self._step(round_, one, judgement))
-        first_cost = round_.cost_of_controls + Cost(wall_s=time.perf_counter() - started)
-        steps[0] = _with_cost(steps[0], first_cost)  # what the proposals share is told once
+        shared_cost = round_.cost_of_all + Cost(wall_s=time.perf_counter() - started)
+        steps[0] = _with_cost(steps[0], shared_cost)  # what the proposals share is told once
         return Decision(accepted=accepted, steps=steps)
 
     def _judge(self, round_: GrowthRound, proposal: ProposalArms, num_accepted: int) -> Judgement:
@@ -72,7 +76,7 @@ class Verdicts:
             Comparison(
                 befores=[round_.parent.validation] * len(proposal.candidates),
                 candidates=_validation(proposal.candidates),
-                controls=[] if control_diverged else _validation(round_.controls),
+                controls=[] if control_diverged else _validation(round_.controls[: len(proposal.candidates)]),
                 round=round_.number,
                 num_accepted=num_accepted,
                 num_proposals=len(round_.finalists),
@@ -124,7 +128,7 @@ def _as_recorded(
     if judgement is None:
         return Judgement(verdict="rejected", reason=_screened_out(proposal, finalists))
     if judgement.verdict == "accepted" and accepted is not None and accepted is not proposal:
-        reason = f"{judgement.reason}; but the proposal in stage {accepted.proposal.stage} reached a lower error"
+        reason = f"{judgement.reason}; but the one in stage {accepted.proposal.stage} reached an error at least as low"
         return replace(judgement, verdict="rejected", reason=reason)
     return judgement
 

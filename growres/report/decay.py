@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from growres.analysis.decay import DecayAnalysis, DecayFit
-from growres.report.drawing import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, save_picture
+from growres.report.drawing import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, plain_log_ticks, save_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
 Verdict = Literal["start", "accepted", "rejected"]
 Scale = Literal["linear", "semi-log", "log-log"]
@@ -126,20 +125,15 @@ def _label_axes(axes: Axes, analysis: DecayAnalysis, measured_on: str, scale: Sc
         axes.set_ylim(bottom=0)
     else:
         axes.set_yscale("log", nonpositive="clip")
-        _plain_log_ticks(axes.yaxis)
+        plain_log_ticks(axes.yaxis)
+        positive = analysis.points.values[analysis.points.values > 0]
+        if len(positive):  # what a law says far below every point would take most of the picture
+            axes.set_ylim(bottom=factor * positive.min() / 4)
     if scale == "log-log":
         axes.set_xscale("log")
-        _plain_log_ticks(axes.xaxis)
+        plain_log_ticks(axes.xaxis)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
     axes.legend(frameon=False, fontsize=8.5)
-
-
-def _plain_log_ticks(axis: Axis) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from growres.errors import ConfigError
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 SUFFIXES = (".svg", ".png")
@@ -59,3 +60,12 @@ def save_picture(figure: Figure, path: Path) -> None:
             figure.savefig(path, dpi=DPI, metadata=metadata)
     except OSError as error:
         raise ConfigError(f"Cannot write {path}: {error.strerror}. Name another file.") from error
+
+
+def plain_log_ticks(axis: Axis, subs: tuple[float, ...] = (1, 2, 3, 5, 7)) -> None:
+    """Labels a logarithmic axis with numbers such as 0.3, 1 and 20, not with powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ _COLORS = (BLUE, VERMILION, GREEN, ORANGE, _PURPLE, _SKY, _BLACK)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 _LEGEND_COLUMNS = 5
 _WIDE = 100  # a range of costs in which ticks at 1, 2 and 5 would crowd each other
+_NARROW = 3  # one in which there might be no such tick at all
 _AXES: dict[Cost, str] = {
     "num_params": "parameters",
     "train_flops": "FLOPs of training",
@@ -34,7 +36,9 @@ def draw_pareto(path: Path, trials: Sequence[TrialResult], *, title: str = "") -
         AnalysisError: if the trials cannot be compared.
         ConfigError: if matplotlib is not installed or the file cannot be written.
     """
-    comparison = compare_variants(trials)
+    # Means and fronts are shown, and no differences: as few are made as can be, and without the images.
+    unpaired = [replace(trial, correct=None) for trial in trials]
+    comparison = compare_variants(unpaired, baseline=trials[0].variant if trials else None)
     figure = new_figure(11, 4.6 + 0.25 * (len(comparison.variants) // _LEGEND_COLUMNS))
     panels = figure.subplots(1, len(comparison.fronts), sharey=True)
     for axes, front in zip(panels, comparison.fronts, strict=True):
@@ -72,10 +76,12 @@ def _draw_panel(axes: Axes, front: Front, comparison: VariantComparison, trials:
 
 
 def _scale(axes: Axes, costs: Sequence[float]) -> None:
-    """A logarithmic axis with ticks such as 20 k and 50 k; a linear one where something costs nothing."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+    """A logarithmic axis with ticks such as 20 k and 50 k; a linear one where costs are close, or one is nothing."""
+    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    if min(costs) > 0:
+    if max(costs) <= _NARROW * min(costs) or min(costs) <= 0:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    else:
         axes.set_xscale("log")
         is_wide = max(costs) / min(costs) > _WIDE
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if is_wide else (1.0, 2.0, 5.0)))

@@ -171,8 +171,17 @@ class ArmTraining:
         return num_params(self.network)
 
     def take_optimizer_state(self, parent: ArmTraining) -> None:
-        """Copies the parent's optimiser tensors for the parameters that both networks have; the others start fresh."""
-        load_state_by_name(self._optimizer, self.network, state_by_name(parent._optimizer, parent.network))
+        """Copies the parent's optimiser tensors for the parameters that both networks have, in the same shape.
+
+        The others start fresh: those of a new block, and of a head that a new stage has made wider.
+        """
+        shapes = {name: parameter.shape for name, parameter in self.network.named_parameters()}
+        of_same_shape = {
+            name for name, parameter in parent.network.named_parameters() if shapes.get(name) == parameter.shape
+        }
+        state = state_by_name(parent._optimizer, parent.network)
+        shared = {name: tensors for name, tensors in state.items() if name in of_same_shape}
+        load_state_by_name(self._optimizer, self.network, shared)
 
     def run(self) -> Iterator[EpochFinished]:
         """Trains the epochs that are left.

@@ -34,7 +34,8 @@ def train_flops_per_image(network: nn.Module, architecture: dict[str, Any], imag
 
 def forward_flops_per_image(module: nn.Module, architecture: dict[str, Any], image_shape: tuple[int, int, int]) -> int:
     """FLOPs of one forward pass, without a gradient, for one (C, H, W) image; remembered likewise."""
-    key = json.dumps(["forward", architecture, image_shape], sort_keys=True)
+    num_weights = sum(parameter.numel() for parameter in module.parameters())
+    key = json.dumps(["forward", architecture, image_shape, num_weights], sort_keys=True)
     if key not in _counted:
         twin = copy_on_meta(module).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():

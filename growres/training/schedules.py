@@ -32,7 +32,8 @@ class Schedule:
             case ConstantSchedule():
                 return 1.0
             case CosineSchedule(warmup_epochs=warmup, final_lr_fraction=final):
-                progress = (epoch - warmup) / max(self.epochs - warmup, 1e-9)
+                # A growth whose arms diverged may have more rounds than were foreseen: the cosine must not rise again.
+                progress = min((epoch - warmup) / max(self.epochs - warmup, 1e-9), 1.0)
                 return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * progress))
             case StepSchedule(every_epochs=every, factor=factor):
                 return float(factor ** math.floor(epoch / every))

@@ -53,7 +53,7 @@ def test_equal_variants_show_no_difference_and_say_what_would_have_shown():
     [one] = compare_variants(simulated({"a": 0.08, "b": 0.08})).differences
     assert one.verdict == "no difference found"
     assert 0.001 < one.smallest_detectable < 0.1
-    assert one.sentence.startswith("No difference found") and "could have found: about" in one.sentence
+    assert one.sentence.startswith("No difference found") and " or more would have been found." in one.sentence
 
 
 def with_errors(variant: str, num_wrong: list[int], *, num_images: int = NUM_IMAGES) -> list[TrialResult]:
@@ -120,7 +120,7 @@ def test_seeds_that_differ_alike_but_for_rounding_are_no_certainty():
     [one] = compare_variants(trials).differences
     assert one.p_value == pytest.approx(0.5) and one.verdict == "no difference found"
     assert one.interval_over_seeds is None and one.smallest_detectable is None
-    assert "none can be named" in one.sentence
+    assert "cannot be told" in one.sentence
 
 
 def test_images_that_point_the_other_way_than_the_means_are_no_evidence():
@@ -243,3 +243,34 @@ def test_levels_and_powers_that_cannot_be_are_refused():
     for settings, words in (({"alpha": 5.0}, "5 % is 0.05"), ({"power": 80.0}, "between alpha, 0.05, and 1")):
         with pytest.raises(AnalysisError, match=words):
             compare_variants([result("a", 0, 0.1)], **settings)
+
+
+def test_further_pairs_are_compared_in_the_same_correction():
+    trials = simulated({"a": 0.12, "b": 0.1, "c": 0.08})
+    comparison = compare_variants(trials, baseline="a", also=[("b", "c"), ("a", "c")])  # a and c are compared anyhow
+    assert [(one.baseline, one.variant) for one in comparison.differences] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert {one.num_comparisons for one in comparison.differences} == {3}
+    alone = compare_variants(trials, baseline="a")
+    assert alone.between("a", "b").p_value == comparison.between("a", "b").p_value
+    narrow, wide = (each.between("a", "b").interval_over_seeds for each in (alone, comparison))
+    assert wide[0] < narrow[0] and narrow[1] < wide[1]
+
+
+def test_a_difference_can_be_told_from_either_side():
+    comparison = compare_variants(simulated({"a": 0.12, "b": 0.05, "c": 0.08}), baseline="a", also=[("c", "a")])
+    assert comparison.between("c", "a").verdict == "worse" and comparison.between("a", "c").verdict == "better"
+    assert comparison.between("a", "c").difference == -comparison.between("c", "a").difference
+    with pytest.raises(AnalysisError, match="b and c were not compared"):
+        comparison.between("b", "c")
+
+
+def test_a_further_pair_of_a_name_that_no_trial_has_is_refused():
+    with pytest.raises(AnalysisError, match="The nearest is lenet5"):
+        compare_variants(simulated({"a": 0.1, "lenet5": 0.1}), baseline="a", also=[("a", "lenet")])
+
+
+def test_no_interval_and_no_sentence_speaks_of_differences_that_errors_cannot_have():
+    trials = with_errors("a", [200, 700]) + with_errors("b", [0, 1200])  # two seeds that disagree
+    [one] = compare_variants(trials).differences
+    assert one.interval_over_seeds == (-1.0, 1.0) and one.smallest_detectable > 1
+    assert "with so few seeds, hardly any difference could have been found" in one.sentence

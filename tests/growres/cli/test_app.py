@@ -35,7 +35,20 @@ def test_help_needs_neither_torch_nor_ray_nor_the_store():
 
 @pytest.mark.parametrize(
     "command",
-    ["submit", "resume", "validate", "schema", "list", "status", "results", "show", "query", "power", "doctor"]
+    [
+        "submit",
+        "resume",
+        "validate",
+        "schema",
+        "list",
+        "status",
+        "results",
+        "show",
+        "analyze",
+        "query",
+        "power",
+        "doctor",
+    ]
     + ["db upgrade", "db current", "db check", "db backup", "zoo list", "data list", "data show", "predict", "export"],
 )
 def test_every_command_has_help(growres, command):

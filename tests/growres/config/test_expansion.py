@@ -79,3 +79,34 @@ def test_the_most_steps_are_those_of_the_longest_run_of_verdicts(control, max_bl
     most, horizon = most_rounds(growth, [2]), 10
     longest = _longest_run(growth, num_blocks=2, horizon=horizon)
     assert longest == (horizon if most is None else min(most, horizon))
+
+
+@pytest.mark.parametrize("max_epochs", [4, 9, 21, 22, 23, 40, 63])
+@pytest.mark.parametrize(
+    ("choices", "shortest_seed", "shortest_round"),
+    [
+        ({"when": {"name": "plateau", "patience": 1}}, 2, 4),  # two arms of two epochs
+        ({"accept": {"name": "mcnemar", "replicates": 2, "max_replicates": 3}}, 4, 24),
+        ({"initialiser": {"name": "adam_gamma"}}, 4, 12),
+    ],
+)
+def test_rounds_that_may_be_short_leave_room_for_more_of_them(choices, shortest_seed, shortest_round, max_epochs):
+    growth = GrowthConfig.model_validate(
+        {"seed_epochs": 4, "epochs_per_step": 6, "control": True, "stop": {"max_epochs": max_epochs}, **choices}
+    )
+    spent, rounds = shortest_seed, 0
+    while spent + epochs_of_a_round(growth, 1) <= max_epochs:
+        spent, rounds = spent + shortest_round, rounds + 1
+    assert most_rounds(growth, [1]) == rounds
+
+
+def test_no_plan_is_larger_than_the_budget_of_epochs(digits, load):
+    text = digits.replace(STOP, "stop: {max_epochs: 47}").replace(
+        "control: false", "control: false\n      tail_epochs: 3"
+    )
+    (steady, *_), (early, *_) = (
+        describe_plan(load(file).experiment).trials
+        for file in (text, text.replace("seed_epochs: 5 ", "when: {name: plateau, patience: 1}\n      seed_epochs: 5 "))
+    )
+    assert (steady.epochs_min, steady.epochs_max) == (5 + 3, 5 + 8 * 5 + 3)
+    assert (early.epochs_min, early.epochs_max) == (2 + 3, 47 + 3)

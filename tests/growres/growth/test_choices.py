@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from growres.config.experiment import StopConfig
@@ -12,27 +11,7 @@ from growres.events import GrowthStepDecided, Verdict
 from growres.growth.acceptance import Comparison, ErrorDrop
 from growres.growth.placement import GrowthView, LastStage, Proposal, RoundRobin
 from growres.growth.stopping import GrowthProgress, make_stop_rules, reason_to_stop
-from growres.training.outputs import ImageOutputs
-
-
-def decided(verdict: Verdict, *, round: int = 1, stage: int = 0, kind: Any = "append") -> GrowthStepDecided:
-    return GrowthStepDecided(
-        step=round, round=round, kind=kind, stage=stage, block=1, initialiser="zero_branch",
-        train_error_before=0.1, train_error_candidate=0.1,
-        val_error_before=0.2, val_error_candidate=0.2, val_error_control=None, p_value=None, verdict=verdict, reason="",
-        num_params_before=1, num_params_after=2, epochs=1, train_flops=1, wall_s=0.0, max_logit_change=0.0,
-    )  # fmt: skip
-
-
-def outputs(error: float, *, losses: Any = 1.0, num_images: int = 100) -> ImageOutputs:
-    """The first images wrong, by their share."""
-    labels = np.zeros(num_images, dtype=np.int64)
-    return ImageOutputs(
-        labels=labels,
-        predictions=(np.arange(num_images) < round(error * num_images)).astype(np.int64),
-        losses=np.broadcast_to(np.asarray(losses, dtype=np.float64), (num_images,)),
-        probabilities=np.full((num_images, 2), 0.5, dtype=np.float16),
-    )
+from tests.growres.growth.constructed import decided, outputs
 
 
 def test_round_robin_visits_the_stages_in_turn_whatever_the_verdicts() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,10 @@ def test_equal_pictures_are_equal_files(tmp_path: Path) -> None:
 def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AnalysisError, match="no trial has finished"):
         draw_pareto(tmp_path / "pareto.svg", [])
+
+
+def test_costs_that_are_close_have_few_ticks(tmp_path: Path) -> None:
+    close = [replace(trial, num_params=42_000 + 6000 * int(trial.variant[-1])) for trial in trials()]
+    draw_pareto(tmp_path / "pareto.svg", close)
+    labels = re.findall(r">(\d+(?:\.\d+)? k)<", (tmp_path / "pareto.svg").read_text())
+    assert "48 k" in labels and 2 <= len(labels) <= 6

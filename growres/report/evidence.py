@@ -1,0 +1,395 @@
+"""What one growth is evidence of: its decay laws, its noise floor, boosting, control arms, and what it cost.
+
+Every part is there, or an `Omitted` says why not: too few points, files of another machine, no control arms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from growres.analysis.boosting import BoostingAnalysis, analyze_boosting
+from growres.analysis.controls import ControlComparison, compare_with_controls
+from growres.analysis.decay import DecayAnalysis, fit_decay_laws
+from growres.analysis.gain import Gain
+from growres.analysis.points import Quantity, Series, error_variance
+from growres.analysis.power import detectable_drop
+from growres.config.experiment import NoiseFloorConfig
+from growres.errors import AnalysisError, CheckpointError
+from growres.growth.stopping import GrowthProgress, NoiseFloor
+from growres.report.growth import GrownNetwork, StoredGrowth, value_of
+
+if TYPE_CHECKING:
+    from growres.training.outputs import ImageOutputs
+
+ALL: Series = "all proposals"
+ACCEPTED: Series = "accepted only"
+_FIXED_FEATURES = ("layerwise", "boostresnet")
+
+
+@dataclass(frozen=True, slots=True)
+class Omitted:
+    """A part that cannot be had, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decay:
+    """The laws that one series of a growth's networks may follow."""
+
+    series: Series
+    quantity: Quantity
+    networks: list[GrownNetwork]
+    """That they were fitted to."""
+    variances: list[float]
+    """Of each network's value."""
+    analysis: DecayAnalysis
+    gain: Gain
+    """Of the next block on top of the network as grown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloorReport:
+    """What one more step could show, and whether the rule `noise_floor` would end the growth here."""
+
+    num_validation_images: int
+    val_error: float
+    """Of the network as grown, before any pruning or last epochs."""
+    alpha: float
+    power: float
+    detectable_drop: float | None
+    """None where not even a drop to an error of 0 would be detected, or the error is 0 or 1 already."""
+    reached: bool | None
+    """None where the rule asks for more networks before it says anything."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boosting:
+    """The boosting figures of the accepted networks, and which networks they are."""
+
+    analysis: BoostingAnalysis
+    networks: list[GrownNetwork]
+    """One for each step of the analysis."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controls:
+    """Blocks against the same epochs without them."""
+
+    every: ControlComparison
+    """All candidates that have a control arm."""
+    accepted: ControlComparison | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostShare:
+    """What a part of the trial took, of all that it took."""
+
+    part: str
+    epochs: int
+    train_flops: int
+    share_of_flops: float | None
+    wall_s: float
+    share_of_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All parts of one growth's analysis."""
+
+    decay: dict[tuple[Quantity, Series], Decay | Omitted]
+    floor: FloorReport | Omitted
+    boosting: Boosting | Omitted
+    controls: Controls | Omitted
+    costs: list[CostShare]
+    """The last one is the whole trial."""
+
+
+def gather_evidence(growth: StoredGrowth, *, level: float = 0.9) -> Evidence:
+    """Analyses a growth as far as it is.
+
+    Args:
+        level: of all intervals.
+    Raises:
+        AnalysisError: if the level is not between 0 and 1.
+    """
+    quantities: tuple[Quantity, ...] = ("error", "loss")
+    return Evidence(
+        decay={
+            (quantity, series): decay_of(growth, quantity, series, level=level)
+            for quantity in quantities
+            for series in (ALL, ACCEPTED)
+        },
+        floor=floor_of(growth),
+        boosting=boosting_of(growth),
+        controls=controls_of(growth, level=level),
+        costs=costs_of(growth),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- decay
+
+
+def decay_of(growth: StoredGrowth, quantity: Quantity, series: Series, *, level: float) -> Decay | Omitted:
+    """The decay laws of one series, weighted by what its values are known to."""
+    num_images = growth.num_validation_images
+    networks = growth.series(series, quantity)
+    points = [(one.num_blocks, value_of(one, quantity)) for one in networks]
+    if series == ACCEPTED and len(networks) > 1 and networks == growth.series(ALL, quantity):
+        return Omitted("every proposal was accepted, so that these are the same networks")
+    if not networks:
+        return Omitted(f"a {growth.trial.procedure} trial stores no validation {quantity} with its steps")
+    if num_images is None:
+        return Omitted("the store does not say how many validation images there were, so the noise is unknown")
+    if any(blocks is None for blocks, _ in points):
+        return Omitted("how many blocks the growth began with is known when the trial has finished")
+    blocks = [float(number) for number, _ in points if number is not None]
+    values = [value for _, value in points if value is not None]
+    try:
+        variances = _variances(growth, quantity, values, num_images)
+        analysis = fit_decay_laws(blocks, values, variances, series=series, quantity=quantity, level=level)
+    except (AnalysisError, CheckpointError) as error:
+        return Omitted(str(error))
+    after = growth.accepted[-1].num_blocks
+    return Decay(
+        series=series,
+        quantity=quantity,
+        networks=networks,
+        variances=variances,
+        analysis=analysis,
+        gain=analysis.next_gain(after=after),
+    )
+
+
+def _variances(growth: StoredGrowth, quantity: Quantity, values: Sequence[float], num_images: int) -> list[float]:
+    """Binomial for errors. The losses of images spread about their mean as widely, in proportion to it, as those of
+    the final network do, which alone are kept: its coefficient of variation stands for all networks."""
+    if quantity == "error":
+        return [error_variance(value, num_images) for value in values]
+    losses = _outputs(growth, "validation").losses
+    variation = float(losses.std(ddof=1) / losses.mean())
+    return [(variation * value) ** 2 / num_images for value in values]
+
+
+# ---------------------------------------------------------------------------------------------------- noise floor
+
+
+def floor_of(growth: StoredGrowth) -> FloorReport | Omitted:
+    """What the rule `noise_floor` says of the network as grown: with the trial's own settings, or the default ones."""
+    num_images, current = growth.num_validation_images, growth.accepted[-1]
+    if num_images is None or current.num_blocks is None or current.val_error is None:
+        return Omitted("how many validation images, or blocks, there were is not known yet")
+    config = NoiseFloorConfig.model_validate(growth.setting("growth", "stop", "noise_floor") or {})
+    measured = [
+        (one.num_blocks, one.val_error)
+        for one in growth.series(ALL, "error")
+        if one.num_blocks is not None and one.val_error is not None
+    ]
+    progress = GrowthProgress(
+        val_error=current.val_error,
+        num_blocks=current.num_blocks,
+        epochs_trained=0,
+        epochs_of_next_round=0,
+        history=(),
+        num_validation=num_images,
+        measured=measured,
+    )
+    label_noise = growth.setting("dataset", "label_noise") or 0.0
+    rule = NoiseFloor(config, label_noise if config.label_noise is None else config.label_noise)
+    reason = rule.reason_to_stop(progress)
+    drop = _detectable(num_images, current.val_error, config)
+    return FloorReport(
+        num_validation_images=num_images,
+        val_error=current.val_error,
+        alpha=config.alpha,
+        power=config.power,
+        detectable_drop=drop,
+        reached=True if reason else False if len(measured) >= config.min_points else None,
+        sentence=f"{_detectable_in_words(drop, progress, config)} {_floor_in_words(reason, progress, config)}",
+    )
+
+
+def _detectable(num_images: int, error: float, config: NoiseFloorConfig) -> float | None:
+    if not 0 < error < 1:
+        return None
+    drop = detectable_drop(num_images, error, alpha=config.alpha, power=config.power)
+    return drop if math.isfinite(drop) else None
+
+
+def _detectable_in_words(drop: float | None, progress: GrowthProgress, config: NoiseFloorConfig) -> str:
+    where = f"On {progress.num_validation:,} validation images, at an error of {100 * progress.val_error:.2f}%,"
+    how = f"{config.power:.0%} of the time (McNemar's test, alpha {config.alpha:g}, the usual discordance assumed)"
+    if drop is None:
+        return f"{where} no single step can be shown to help, not even a drop to 0, {how}."
+    return f"{where} one step detects a drop of {100 * drop:.2f} pp {how}."
+
+
+def _floor_in_words(reason: str | None, progress: GrowthProgress, config: NoiseFloorConfig) -> str:
+    if reason:
+        return f"The noise floor is reached: {reason.removeprefix('noise_floor: ')}."
+    if len(progress.measured) < config.min_points:
+        return (
+            f"Whether the noise floor is reached cannot be said: the rule asks for {config.min_points} measured "
+            f"networks, and there are {len(progress.measured)}."
+        )
+    return f"The noise floor is not reached: at {config.confidence:.0%} the next block may bring more than that."
+
+
+# -------------------------------------------------------------------------------------------------------- boosting
+
+
+def boosting_of(growth: StoredGrowth) -> Boosting | Omitted:
+    """The boosting figures of the accepted networks, from what they said of the un-augmented training images."""
+    networks = growth.accepted
+    if growth.setting("growth", "keep_outputs") is False:
+        return Omitted("growth.keep_outputs is false: what the networks said of the training images was not kept")
+    try:
+        first = _outputs(growth, _training_outputs(networks[0]))
+        analysis = analyze_boosting(
+            first.labels,
+            _probabilities(growth, first, networks),
+            gamma_threshold=growth.setting("boostresnet", "min_gamma") or 0.0,
+            fixed_features=growth.trial.procedure in _FIXED_FEATURES,
+        )
+    except (AnalysisError, CheckpointError) as error:
+        return Omitted(str(error))
+    return Boosting(analysis=analysis, networks=networks)
+
+
+def _probabilities(
+    growth: StoredGrowth, first: ImageOutputs, networks: Sequence[GrownNetwork]
+) -> Iterator[NDArray[np.float16]]:
+    """Network by network, so that two of them at most are held in memory."""
+    yield first.probabilities
+    for network in networks[1:]:
+        name = _training_outputs(network)
+        outputs = _outputs(growth, name)
+        if not np.array_equal(outputs.labels, first.labels):
+            raise AnalysisError(
+                f"Cannot follow the networks: {name}.npz is of other images than that of the shallow network. "
+                f"Restore {growth.outputs} as the trial wrote it."
+            )
+        yield outputs.probabilities
+
+
+def _training_outputs(network: GrownNetwork) -> str:
+    return f"train-{network.step:04d}"
+
+
+def _outputs(growth: StoredGrowth, name: str) -> ImageOutputs:
+    """What a network said of a split.
+
+    Raises:
+        AnalysisError: if the file is not on this machine.
+        CheckpointError: if it is damaged.
+    """
+    from growres.training.outputs import load_outputs
+
+    path = growth.outputs / f"{name}.npz"
+    if path.is_file():
+        return load_outputs(path)
+    if name == "validation" and not growth.is_finished:
+        raise AnalysisError(f"there is no {path} before the trial ends")
+    there = f" The trial ran on {growth.host}: copy its outputs from there." if growth.host else ""
+    raise AnalysisError(f"there is no {path} on this machine.{there}")
+
+
+# -------------------------------------------------------------------------------------------------------- controls
+
+
+def controls_of(growth: StoredGrowth, *, level: float) -> Controls | Omitted:
+    """Candidates against the control arms that trained the same epochs on the same batches without the block."""
+    paired = [one for one in growth.networks if one.is_grown and one.val_error_control is not None]
+    if not paired:
+        return Omitted(_why_no_controls(growth))
+    accepted = [one for one in paired if one.verdict == "accepted"]
+    return Controls(
+        every=_compared(paired, level=level), accepted=_compared(accepted, level=level) if accepted else None
+    )
+
+
+def _why_no_controls(growth: StoredGrowth) -> str:
+    if growth.trial.procedure != "growth":
+        return f"a {growth.trial.procedure} trial trains none"
+    if not growth.setting("growth", "control"):
+        return "the growth trained none; growth.control: true trains one for each round"
+    return "no step has one"
+
+
+def _compared(networks: Sequence[GrownNetwork], *, level: float) -> ControlComparison:
+    return compare_with_controls(
+        [one.val_error for one in networks if one.val_error is not None],
+        [one.val_error_control for one in networks if one.val_error_control is not None],
+        confidence=level,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ cost
+
+
+def costs_of(growth: StoredGrowth) -> list[CostShare]:
+    """FLOPs and seconds by what they were spent on; the parts that there were, and last their sum.
+
+    What a control arm took besides its epochs, a copy of the network, counts with its proposal.
+    """
+    spent: dict[str, tuple[int, int, float]] = {}
+
+    def add(part: str, epochs: int, train_flops: int, wall_s: float, *, less: bool = False) -> None:
+        sign = -1 if less else 1
+        before = spent.get(part, (0, 0, 0.0))
+        spent[part] = (before[0] + sign * epochs, before[1] + sign * train_flops, before[2] + sign * wall_s)
+
+    part_of_step = {row["step"]: _part_of(row["kind"], row["verdict"]) for row in growth.growth_steps}
+    for row in growth.growth_steps:
+        add(part_of_step[row["step"]], row["epochs"], row["train_flops"] or 0, row["wall_s"] or 0.0)
+    for row in growth.epochs:
+        amount = (1, row["train_flops"] or 0, row["epoch_s"] or 0.0)
+        step = row["growth_step"]
+        if row["arm"] == "network":
+            add("shallow network" if step == 0 else "last epochs", *amount)
+        elif step not in part_of_step:
+            add("step under way", *amount)
+        elif row["arm"] == "control":  # a step's own figures hold those of all its arms
+            add("control arms", *amount)
+            add(part_of_step[step], *amount, less=True)
+    return _shares(spent)
+
+
+def _part_of(kind: str, verdict: str) -> str:
+    if kind == "remove":
+        return "pruning"
+    return "accepted proposals" if verdict == "accepted" else "rejected proposals"
+
+
+_PARTS = (
+    "shallow network",
+    "accepted proposals",
+    "rejected proposals",
+    "control arms",
+    "step under way",
+    "pruning",
+    "last epochs",
+)
+
+
+def _shares(spent: dict[str, tuple[int, int, float]]) -> list[CostShare]:
+    epochs, flops, seconds = (sum(column) for column in zip(*spent.values(), strict=True))
+    spent = {part: spent[part] for part in _PARTS if part in spent} | {"the whole trial": (epochs, flops, seconds)}
+    return [
+        CostShare(
+            part=part,
+            epochs=part_epochs,
+            train_flops=part_flops,
+            share_of_flops=part_flops / flops if flops else None,
+            wall_s=part_s,
+            share_of_seconds=part_s / seconds if seconds else None,
+        )
+        for part, (part_epochs, part_flops, part_s) in spent.items()
+    ]
