@@ -187,7 +187,7 @@ class Arms:
             place,
             epochs=epochs,
             select=TrainNewBlock(proposal, epochs_alone=epochs),
-            stand_in=self._trunk(proposal, place, epochs=epochs, num_copies=1),
+            stand_in=self._trunk(network, proposal, place, epochs=epochs, num_copies=1),
             span=ScheduleSpan(config=ConstantSchedule(name="constant"), epochs=epochs),
         )
 
@@ -250,17 +250,21 @@ class Arms:
         alone, asked = epochs_alone(self._config), self._config.cache_features
         if alone == 0 or asked == "never" or (asked == "auto" and self._context.config.augment):
             return None
-        trunk = self._trunk(proposal, place, epochs=alone, num_copies=1 if asked == "auto" else min(asked, alone))
-        return trunk if trunk.fits(network) else None
+        num_copies = 1 if asked == "auto" else min(asked, alone)
+        return self._trunk(network, proposal, place, epochs=alone, num_copies=num_copies)
 
-    def _trunk(self, proposal: Proposal, place: Place, *, epochs: int, num_copies: int) -> CachedTrunk:
-        return CachedTrunk(
+    def _trunk(
+        self, network: ResNet, proposal: Proposal, place: Place, *, epochs: int, num_copies: int
+    ) -> CachedTrunk | None:
+        """None where the features would not fit."""
+        trunk = CachedTrunk(
             self._context_of(place),
             proposal,
             epochs=epochs,
             num_copies=num_copies,
             first_data_epoch=self.first_data_epoch(place.round),
         )
+        return trunk if trunk.fits(network) else None
 
     def _look_at_gradients(self, grown: ResNet, proposal: Proposal, place: Place) -> Cost:
         if not isinstance(self._initialiser, LooksAtGradients):

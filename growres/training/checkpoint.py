@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -43,7 +44,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where no folder could be made, there is no file to take away
+            temporary.unlink(missing_ok=True)
         raise CheckpointError(
             f"Cannot write the checkpoint {path} ({len(content)} bytes): {error.strerror}. The one before it stands. "
             f"Free some space or set GROWRES_HOME to another disk, then resume."

@@ -58,3 +58,9 @@ def test_a_failed_write_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypa
         save_checkpoint(path, {"epochs": 4})
     assert load_checkpoint(path)["epochs"] == 3
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_where_no_folder_can_be_made_the_error_says_so(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    with pytest.raises(CheckpointError, match="Cannot write the checkpoint"):
+        save_checkpoint(tmp_path / "taken" / "checkpoint.pt", {"weights": torch.ones(2)})
