@@ -90,7 +90,7 @@ class Verdicts:
         parent, arm, cost = round_.parent, proposal.last_arm, proposal.cost
         trained = proposal.candidates[0] if proposal.candidates and not proposal.diverged else None
         control = round_.controls[0] if round_.controls and not round_.control_diverged else None
-        val_candidate = None if arm.diverged or arm.validation is None else arm.validation
+        val_candidate = None if proposal.diverged or arm.diverged else arm.validation
         return GrowthStepDecided(
             step=proposal.step,
             round=round_.number,

@@ -382,6 +382,7 @@ def test_a_replicate_that_diverges_rejects_its_proposal_and_is_paid_for(short, m
     *events, finished = growth.run()
     (step,) = steps_of(events)
     assert step.verdict == "rejected" and "diverged" in step.reason and step.num_replicates == 2
+    assert step.train_error_candidate is step.val_error_candidate is step.val_loss_candidate is None
     assert [(epoch.arm, epoch.replicate) for epoch in epochs_of(events, growth_step=1)] == [
         ("candidate", 0),
         ("control", 0),
