@@ -10,7 +10,7 @@ from typing import Any
 
 from growres.cli import figures
 from growres.cli.talk import command
-from growres.config.budget import judged_proposals, most_rounds
+from growres.config.budget import most_rounds, proposals_of_a_round
 from growres.config.experiment import (
     AcceptConfig,
     DatasetConfig,
@@ -140,7 +140,7 @@ def _first_level(trial: TrialConfig) -> float | None:
     return first_level(
         trial.growth.accept,
         most_rounds=most_rounds(trial.growth, blocks),
-        num_proposals=judged_proposals(trial.growth, len(blocks)),
+        num_proposals=proposals_of_a_round(trial.growth, len(blocks)),
     )
 
 

@@ -22,7 +22,7 @@ def epochs_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
     accept, initialiser = growth.accept, growth.initialiser
     replicates = (accept.max_replicates if isinstance(accept, TestedBase) else None) or accept.replicates
     beginning = initialiser.max_epochs if isinstance(initialiser, AdamGammaConfig) else 0
-    candidates, screening = judged_proposals(growth, num_stages), _epochs_of_screening(growth, num_stages)
+    candidates, screening = _candidates(growth, num_stages), _epochs_of_screening(growth, num_stages)
     arms = candidates + (1 if growth.control else 0)
     return screening + replicates * (arms * growth.epochs_per_step + candidates * beginning)
 
@@ -33,24 +33,28 @@ def fewest_epochs(growth: GrowthConfig, epochs: int) -> int:
 
 
 def _fewest_epochs_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
-    candidates, screening = judged_proposals(growth, num_stages), _epochs_of_screening(growth, num_stages)
+    candidates, screening = _candidates(growth, num_stages), _epochs_of_screening(growth, num_stages)
     arms = candidates + (1 if growth.control else 0)
     return screening + growth.accept.replicates * arms * fewest_epochs(growth, growth.epochs_per_step)
 
 
-def judged_proposals(growth: GrowthConfig, num_stages: int) -> int:
-    """Proposals of a round that get candidates, and verdicts on them: all, or the one that screening leaves."""
+def proposals_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
+    """All of them, those included that screening leaves out."""
     placement = growth.placement
-    if not isinstance(placement, BestOfConfig) or placement.screen != "none":
-        return 1
-    return len(placement.stages or range(num_stages))
+    return len(placement.stages or range(num_stages)) if isinstance(placement, BestOfConfig) else 1
+
+
+def _candidates(growth: GrowthConfig, num_stages: int) -> int:
+    placement = growth.placement
+    screens = isinstance(placement, BestOfConfig) and placement.screen != "none"
+    return 1 if screens else proposals_of_a_round(growth, num_stages)
 
 
 def _epochs_of_screening(growth: GrowthConfig, num_stages: int) -> int:
     placement = growth.placement
     if not isinstance(placement, BestOfConfig) or placement.screen == "none":
         return 0
-    return len(placement.stages or range(num_stages)) * placement.screen_epochs
+    return proposals_of_a_round(growth, num_stages) * placement.screen_epochs
 
 
 def most_rounds(growth: GrowthConfig, blocks: Sequence[int]) -> int | None:

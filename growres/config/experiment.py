@@ -564,7 +564,8 @@ class StopConfig(Frozen):
     max_blocks: PositiveInt | None = None
     """Residual blocks in the network, those it started with included."""
     max_epochs: PositiveInt | None = None
-    """Epochs trained in all, rejected proposals and control arms included; a step that would pass it is not begun."""
+    """Epochs trained in all, rejected proposals and control arms included, `tail_epochs` not; a step that would pass it
+    is not begun."""
     max_flops: PositiveFloat | None = None
     """FLOPs trained in all; a step is begun only below this."""
     max_seconds: PositiveFloat | None = None

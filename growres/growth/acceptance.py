@@ -45,7 +45,7 @@ class Comparison:
     num_accepted: int = 0
     """Of the rounds before."""
     num_proposals: int = 1
-    """In this round, each judged by itself."""
+    """In this round, those included that were screened out: the same images chose among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ class Verdicts:
                 controls=[] if control_diverged else _validation(round_.controls[: len(proposal.candidates)]),
                 round=round_.number,
                 num_accepted=num_accepted,
-                num_proposals=len(round_.finalists),
+                num_proposals=len(round_.proposals),  # also those that the same images have screened out
             )
         )
         if control_diverged:
