@@ -39,7 +39,7 @@ from growres.config.experiment import TrialConfig
 from growres.errors import NonFiniteLossError
 from growres.events import EpochFinished, GrowthStepDecided, ProcedureEvent
 from growres.growth.network import blocks_of, first_blocks, growing_network, largest_logit_change
-from growres.training.arm import ArmTraining, Cost
+from growres.training.arm import ArmTraining, Cost, train_only
 from growres.training.context import TrainingContext
 from growres.training.loop import probabilities
 from growres.training.outputs import ImageOutputs
@@ -70,17 +70,12 @@ class ModuleLoss:
 
 
 def train_newest_block(network: nn.Module, epoch: int) -> None:
-    """The newest block and the head learn, with the stem where there is no other block.
-
-    The rest is frozen, in evaluation mode, so that its batch statistics stay as they were too.
-    """
+    """The newest block and the head learn, with the stem where there is no other block."""
     network = growing_network(network)
     learning: list[nn.Module] = [blocks_of(network, -1)[-1], network.head]
     if network.num_blocks == 1:
         learning.append(network.stem)
-    network.eval().requires_grad_(False)
-    for part in learning:
-        part.train().requires_grad_(True)
+    train_only(network, learning)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from torch import nn
 from growres.config.experiment import TrialConfig
 from growres.events import GrowthStepDecided, ProcedureEvent
 from growres.growth.network import first_blocks, growing_network, largest_logit_change
-from growres.training.arm import ArmTraining, Cost
+from growres.training.arm import ArmTraining, Cost, train_only
 from growres.training.context import TrainingContext
 from growres.training.networks import AUXILIARY_DEPTH, LayerwiseNetwork
 from growres.training.outputs import ImageOutputs
@@ -34,17 +34,12 @@ _NUM_IMAGES_TO_COMPARE_LOGITS = 64
 
 
 def train_newest_layer(network: nn.Module, epoch: int) -> None:
-    """The newest block and the head learn, with the stem where there is no other block; the rest stays as it is.
-
-    What is frozen is in evaluation mode. No gradient is asked of it, so that autograd keeps nothing of its pass.
-    """
+    """The newest block and the head learn, with the stem where there is no other block; the rest stays as it is."""
     network = cast(LayerwiseNetwork, network)
     learning = [network.newest_block, network.head]
     if network.num_blocks == 1:
         learning.append(network.stem)
-    network.eval().requires_grad_(False)
-    for part in learning:
-        part.train().requires_grad_(True)
+    train_only(network, learning)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from torch import nn
 from growres.config.experiment import GrowthConfig
 from growres.growth.network import block_at, growing_network
 from growres.growth.placement import Proposal
-from growres.training.arm import TrainSelection, train_everything
+from growres.training.arm import TrainSelection, train_everything, train_only
 from growres.training.optimizers import OldParameters
 from zoo.resnet import ResNet
 
@@ -33,10 +33,8 @@ class TrainNewBlock:
             train_everything(network, epoch)
             return
         grown = growing_network(network)
-        grown.eval().requires_grad_(False)
-        block_at(grown, self.proposal.stage, self.proposal.block).train().requires_grad_(True)
-        if self.proposal.opens_stage:
-            grown.head.train().requires_grad_(True)
+        new_block = block_at(grown, self.proposal.stage, self.proposal.block)
+        train_only(grown, [new_block, grown.head] if self.proposal.opens_stage else [new_block])
 
 
 def epochs_alone(config: GrowthConfig) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -61,6 +61,17 @@ TrainSelection = Callable[[nn.Module, int], None]
 def train_everything(network: nn.Module, epoch: int) -> None:
     """Every parameter learns in every epoch."""
     network.train().requires_grad_(True)
+
+
+def train_only(network: nn.Module, parts: Iterable[nn.Module]) -> None:
+    """Those parts of the network learn; the rest is frozen.
+
+    What is frozen is in evaluation mode, so that its batch statistics stay as they were. No gradient is asked of it, so
+    that autograd keeps nothing of its pass.
+    """
+    network.eval().requires_grad_(False)
+    for part in parts:
+        part.train().requires_grad_(True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
