@@ -90,7 +90,9 @@ class Verdicts:
         parent, arm, cost = round_.parent, proposal.last_arm, proposal.cost
         trained = proposal.candidates[0] if proposal.candidates and not proposal.diverged else None
         control = round_.controls[0] if round_.controls and not round_.control_diverged else None
-        val_candidate = None if proposal.diverged or arm.diverged else arm.validation
+        reached = None if proposal.diverged or arm.diverged else arm.validation
+        if trained is not None:
+            reached = trained.validation.measurement
         return GrowthStepDecided(
             step=proposal.step,
             round=round_.number,
@@ -100,10 +102,10 @@ class Verdicts:
             train_error_before=parent.train.measurement.error,
             train_error_candidate=None if trained is None else trained.train.measurement.error,
             val_error_before=parent.validation.measurement.error,
-            val_error_candidate=val_candidate.error if trained is None and val_candidate else _error(trained),
+            val_error_candidate=None if reached is None else reached.error,
             val_error_control=_error(control),
             val_loss_before=parent.validation.measurement.loss,
-            val_loss_candidate=val_candidate.loss if trained is None and val_candidate else _loss(trained),
+            val_loss_candidate=None if reached is None else reached.loss,
             val_loss_control=_loss(control),
             num_replicates=max(len(proposal.candidates), 1),
             p_value=judgement.p_value,

@@ -372,9 +372,10 @@ def test_with_skip_init_a_fresh_network_is_its_shortcuts_and_learns_to_use_its_b
     network = make(form, skip_init=True)
     blocks = [block for stage in network.stages for block in stage]
     x_NCHW = network.stem(images)
-    for block in blocks[:1]:
-        seen = block.before_split(x_NCHW)
-        assert torch.equal(block(x_NCHW), block.after(block.shortcut.path(seen)))
+    for block in blocks:
+        shortcut_alone = block.after(block.shortcut.path(block.before_split(x_NCHW)))
+        x_NCHW = block(x_NCHW)
+        assert torch.equal(x_NCHW, shortcut_alone)
     network(images).sum().backward()
     assert all(block.gain.grad is not None and block.gain.grad != 0 for block in blocks)
     assert all(block.last_conv.weight.grad.count_nonzero() == 0 for block in blocks)
