@@ -5,10 +5,14 @@
 # make bench   the benchmarks: a table, and bench.json
 # Each makes .venv and installs growres into it first, where that has not been done.
 
+# The tests run in as many processes as there are cores, four at most; make test TEST_PROCESSES=0 runs them in one.
+
 PYTHON ?= python3
+TEST_PROCESSES ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+IN_PARALLEL = -n $(TEST_PROCESSES) --maxprocesses 4 --dist loadgroup
 
 # Debian and Ubuntu ship Python without the part that makes virtual environments.
 INSTALL_VENV = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
@@ -20,7 +24,7 @@ demo: $(INSTALLED)
 	@GROWRES_HOME=.demo $(BIN)/growres submit jobs/presets/digits.yaml
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(IN_PARALLEL)
 
 check: lint test
 
@@ -30,7 +34,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q $(IN_PARALLEL) -m slow
 
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench --output bench.json

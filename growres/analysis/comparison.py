@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats  # type: ignore[import-untyped]
+from scipy import optimize, stats
 
 from growres.analysis.paired import Interval, MeanTest, PairedTest, is_without_spread, mcnemar, mean_test
 from growres.analysis.pareto import COSTS, Cost, Front, pareto_front

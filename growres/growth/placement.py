@@ -28,6 +28,13 @@ class Proposal:
     """The stage is new: its first block halves the map and doubles the width."""
 
 
+@dataclass(frozen=True, slots=True)
+class NothingLeft:
+    """No stage is left to try: the growth ends, and this is why."""
+
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrowthView:
     """What a placement may look at: the network as accepted so far, and how it came there."""
@@ -49,8 +56,8 @@ class GrowthView:
 class Placement(Protocol):
     """Chooses the stages of a round's proposals from what is there and what was tried."""
 
-    def propose(self, view: GrowthView) -> tuple[Proposal, ...]:
-        """The proposals of the next round, which share their parent; none where nothing is left to try."""
+    def propose(self, view: GrowthView) -> tuple[Proposal, ...] | NothingLeft:
+        """The proposals of the next round, one or more, which share their parent; or why there are no more."""
         ...
 
 
@@ -80,7 +87,7 @@ class FreezingRoundRobin:
     window_epochs: int
     min_drop: float
 
-    def propose(self, view: GrowthView) -> tuple[Proposal, ...]:
+    def propose(self, view: GrowthView) -> tuple[Proposal, ...] | NothingLeft:
         """The next stage in the circle that is not frozen; none when all are."""
         circle = list(self.stages or range(len(view.blocks)))
         next_one = 0
@@ -92,7 +99,10 @@ class FreezingRoundRobin:
             else:
                 next_one = place + 1
             if not circle:
-                return ()
+                return NothingLeft(
+                    f"every stage is frozen: the best validation error fell by less than {self.min_drop} "
+                    f"in {self.window_epochs} epochs after a block in each"
+                )
         return (_at_end(view, circle[next_one % len(circle)]),)
 
     def _has_stopped_paying(self, val_errors: Sequence[float]) -> bool:
@@ -119,12 +129,12 @@ class WidestGap:
     stages: tuple[int, ...] | None
     num_images: int
 
-    def propose(self, view: GrowthView) -> tuple[Proposal, ...]:
+    def propose(self, view: GrowthView) -> tuple[Proposal, ...] | NothingLeft:
         """The end of that stage; none when every stage refused a block since the last one was kept."""
         refused = {step.stage for step in _since_last_acceptance(view.history)}
         open_stages = [stage for stage in self.stages or range(len(view.blocks)) if stage not in refused]
         if not open_stages:
-            return ()
+            return NothingLeft("every stage that may grow has refused a block since the last one was accepted")
         assert view.gradient_norms is not None
         norms = view.gradient_norms(self.num_images)
         return (_at_end(view, max(open_stages, key=lambda stage: norms[stage])),)
@@ -153,7 +163,7 @@ class NewStage:
 
     max_stages: int
 
-    def propose(self, view: GrowthView) -> tuple[Proposal, ...]:
+    def propose(self, view: GrowthView) -> tuple[Proposal, ...] | NothingLeft:
         """The next stage in turn that has not refused a block, else a new stage, else none."""
         num_stages = len(view.blocks)
         refused = {step.stage for step in _since_last_acceptance(view.history)}
@@ -162,8 +172,12 @@ class NewStage:
         for stage in in_turn:
             if stage not in refused:
                 return (_at_end(view, stage),)
-        if num_stages in refused or num_stages >= self.max_stages or not view.can_open_stage:
-            return ()
+        if num_stages in refused:
+            return NothingLeft("every stage and a new one have refused a block since the last one was accepted")
+        if num_stages >= self.max_stages or not view.can_open_stage:
+            at_limit = num_stages >= self.max_stages
+            limit = f"max_stages is {self.max_stages}" if at_limit else "the last map is too small to be halved"
+            return NothingLeft(f"every stage has refused a block, and no new one can be opened: {limit}")
         return (Proposal(stage=num_stages, block=0, opens_stage=True),)
 
 

@@ -14,7 +14,7 @@ from growres.growth.arms import Arms
 from growres.growth.gradients import gradient_flops, stage_gradient_norms
 from growres.growth.measured import Measured
 from growres.growth.network import growing_network
-from growres.growth.placement import GrowthView, Proposal, make_placement, num_rounds
+from growres.growth.placement import GrowthView, NothingLeft, Proposal, make_placement, num_rounds
 from growres.growth.pruning import prune
 from growres.growth.rounds import GrowthRound, ProposalArms
 from growres.growth.stopping import GrowthProgress, make_stop_rules, reason_to_stop
@@ -116,13 +116,14 @@ class Growth:
         if self._round is None and self._stop_reason is None:
             self._stop_reason = reason_to_stop(self._stop_rules, self._progress())
             if self._stop_reason is None:
-                self._begin_round(self._placement.propose(self._view()))
+                match self._placement.propose(self._view()):
+                    case NothingLeft(reason):
+                        self._stop_reason = f"placement: {reason}"
+                    case proposals:
+                        self._begin_round(proposals)
         return self._round
 
     def _begin_round(self, proposals: Sequence[Proposal]) -> None:
-        if not proposals:
-            self._stop_reason = f"placement: {self._config.placement.name} has no stage left to try"
-            return
         self._epochs_before_round.append(len(self._lineage))
         replicates = self._config.accept.replicates
         tried = [

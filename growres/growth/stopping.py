@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby, takewhile
 from typing import Protocol
 
-from scipy.stats import binomtest  # type: ignore[import-untyped]
+from scipy.stats import binomtest
 
 from growres.analysis.decay import fit_decay_laws
 from growres.analysis.gain import noise_floor_reached

@@ -28,7 +28,8 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None
         yield url
 
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+# One process takes them all, where the suite runs in several: a second Ray would compete with the first for the cores.
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]
 
 
 def test_ray_ends_in_the_rows_of_the_inline_driver_though_workers_are_reused(write_spec: SpecWriter) -> None:

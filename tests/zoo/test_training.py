@@ -8,7 +8,8 @@ import torch
 import zoo
 from growres.training.loop import losses_of
 
-IMAGE_SIZES = (8, 16, 28, 32, 64)
+# Size and channels meet nowhere in a network: every size, and every number of channels, but not every pair.
+SIZES_AND_CHANNELS = ((8, 1), (16, 3), (28, 1), (32, 1), (32, 3), (64, 3))
 NARROW = {"width": 0.1}
 NETWORKS = {
     "lenet5": {},
@@ -47,11 +48,12 @@ TOO_SMALL = {
 def at_every_size():
     for network in NETWORKS:
         least = TOO_SMALL.get(network.split("-")[0], 1)
-        yield from (pytest.param(network, size, id=f"{network}-{size}") for size in IMAGE_SIZES if size >= least)
+        for size, channels in SIZES_AND_CHANNELS:
+            if size >= least:
+                yield pytest.param(network, size, channels, id=f"{network}-{size}-{channels}")
 
 
-@pytest.mark.parametrize("in_channels", [1, 3])
-@pytest.mark.parametrize(("network", "image_size"), list(at_every_size()))
+@pytest.mark.parametrize(("network", "image_size", "in_channels"), list(at_every_size()))
 def test_the_loss_falls_and_every_weight_receives_a_gradient(network, image_size, in_channels):
     name, kwargs = network.split("-")[0], NETWORKS[network]
     model = zoo.create_model(name, num_classes=10, in_channels=in_channels, image_size=image_size, **kwargs)

@@ -10,6 +10,7 @@ from growres.growth.placement import (
     FreezingRoundRobin,
     GrowthView,
     NewStage,
+    NothingLeft,
     Placement,
     Proposal,
     WidestGap,
@@ -31,7 +32,7 @@ def autogrow(*, rises_until: int, every: int, num_stages: int = 3, window_epochs
             blocks=blocks, history=history, val_errors=val_errors, epochs_before_round=epochs_before_round
         )
         proposals = placement.propose(view)
-        if not proposals:
+        if isinstance(proposals, NothingLeft):
             return blocks
         (proposal,) = proposals
         assert proposal.block == blocks[proposal.stage]
@@ -64,14 +65,16 @@ def test_a_fall_of_just_the_least_that_counts_keeps_a_stage_growing(error: float
     placement = FreezingRoundRobin(None, window_epochs=2, min_drop=0.0005)
     history = [decided("accepted", round=1, stage=0), decided("accepted", round=2, stage=1)]
 
-    def proposed(drop: float) -> tuple[Proposal, ...]:
+    def proposed(drop: float) -> tuple[Proposal, ...] | NothingLeft:
         """With a fall before the second round, which is about stage 0, and none before the third, about stage 1."""
         errors = [error, error, error - drop, error - drop, error - drop]
         view = GrowthView(blocks=[2, 2], history=history, val_errors=errors, epochs_before_round=[1, 3, 5])
         return placement.propose(view)
 
     assert proposed(0.0005) == (Proposal(0, 2),)  # five of 10,000 images
-    assert proposed(0.0004) == ()
+    assert proposed(0.0004) == NothingLeft(
+        "every stage is frozen: the best validation error fell by less than 0.0005 in 2 epochs after a block in each"
+    )
 
 
 def test_widest_gap_takes_the_stage_of_the_largest_gradient_that_has_not_refused_since() -> None:
@@ -83,7 +86,8 @@ def test_widest_gap_takes_the_stage_of_the_largest_gradient_that_has_not_refused
 
     def stages(history: list[GrowthStepDecided], placement: Placement) -> list[int]:
         view = GrowthView(blocks=[1, 2, 3], history=history, gradient_norms=gradient_norms)
-        return [proposal.stage for proposal in placement.propose(view)]
+        proposals = placement.propose(view)
+        return [] if isinstance(proposals, NothingLeft) else [proposal.stage for proposal in proposals]
 
     every, given = WidestGap(None, num_images=7), WidestGap((0, 2), num_images=7)
     history: list[GrowthStepDecided] = []
@@ -106,7 +110,7 @@ def grown(placement: Placement, verdicts: list[Verdict], *, can_open_stage: bool
     blocks, history, made = [1, 1], list[GrowthStepDecided](), list[Proposal]()
     for verdict in verdicts:
         proposals = placement.propose(GrowthView(blocks=blocks, history=history, can_open_stage=can_open_stage))
-        if not proposals:
+        if isinstance(proposals, NothingLeft):
             break
         made += proposals
         history.append(decided(verdict, round=len(history) + 1, stage=proposals[0].stage))
