@@ -7,13 +7,14 @@ so that a resumed experiment goes on with its twins as with any trial.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from growres.config.experiment import ModelConfig, TrialConfig
+from growres.config.experiment import TrialConfig
 from growres.data.loading import load_images
 from growres.store import Store, TrialRow
 from growres.training.arm import epoch_flops
@@ -52,19 +53,20 @@ def with_stopped_twins(trials: Sequence[TrialRow], chosen: Sequence[TrialRow]) -
 def completed(twin: TrialRow, parent: TrialRow, home: Path) -> dict[str, Any]:
     """The twin's configuration with its parent's final network and the epochs that make it its twin.
 
-    same_flops gives the whole number of epochs, one at least, whose FLOPs are nearest to all that the parent trained,
-    rejected proposals and control arms included.
+    same_flops gives the whole number of epochs, at least one after the warm-up, whose FLOPs are nearest to all that the
+    parent trained, rejected proposals and control arms included.
     """
     assert parent.architecture is not None and parent.epochs is not None, "the parent has succeeded"
     config = TrialConfig.model_validate(twin.config)
-    model = ModelConfig.model_validate(parent.architecture)
     epochs = parent.epochs
     if twin.twin == "same_flops":
         assert parent.train_flops is not None
-        epochs = max(1, round(parent.train_flops / _epoch_flops(config, parent.architecture, home)))
-    training = config.training.model_copy(update={"epochs": epochs})
+        epochs = round(parent.train_flops / _epoch_flops(config, parent.architecture, home))
+    epochs = max(epochs, math.floor(config.training.schedule.warmup_epochs) + 1)
     logger.info("trial %s: twin of %s, %d epochs of %s", twin.id, parent.id, epochs, parent.architecture)
-    return stored_config(config.model_copy(update={"model": model, "training": training}))
+    values = config.model_dump()
+    complete = values | {"model": parent.architecture, "training": values["training"] | {"epochs": epochs}}
+    return stored_config(TrialConfig.model_validate(complete))
 
 
 def stored_config(config: TrialConfig) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from growres.config.experiment import (
+    AcceptConfig,
     AdamGammaConfig,
     BestOfConfig,
     GrowthConfig,
     PlateauConfig,
-    TestedBase,
+    is_tested,
 )
 
 
@@ -19,12 +20,28 @@ def epochs_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
     Args:
         num_stages: of the network, for a round may have a proposal in each.
     """
-    accept, initialiser = growth.accept, growth.initialiser
-    replicates = (accept.max_replicates if isinstance(accept, TestedBase) else None) or accept.replicates
+    initialiser = growth.initialiser
     beginning = initialiser.max_epochs if isinstance(initialiser, AdamGammaConfig) else 0
     candidates, screening = _candidates(growth, num_stages), _epochs_of_screening(growth, num_stages)
-    arms = candidates + (1 if growth.control else 0)
-    return screening + replicates * (arms * growth.epochs_per_step + candidates * beginning)
+    epochs = candidates * (growth.epochs_per_step + beginning) + _epochs_of_a_control(growth, growth.epochs_per_step)
+    return screening + most_replicates(growth.accept) * epochs
+
+
+def most_replicates(accept: AcceptConfig) -> int:
+    """With how many seeds a proposal may be tried."""
+    more = accept.max_replicates if is_tested(accept) else None
+    return more or accept.replicates
+
+
+def epochs_alone(growth: GrowthConfig) -> int:
+    """The epochs of a step in which the new block alone learns."""
+    match growth.train:
+        case "all":
+            return 0
+        case "new_block":
+            return growth.epochs_per_step
+        case "new_block_then_all":
+            return growth.epochs_per_step // 2
 
 
 def fewest_epochs(growth: GrowthConfig, epochs: int) -> int:
@@ -34,8 +51,8 @@ def fewest_epochs(growth: GrowthConfig, epochs: int) -> int:
 
 def _fewest_epochs_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
     candidates, screening = _candidates(growth, num_stages), _epochs_of_screening(growth, num_stages)
-    arms = candidates + (1 if growth.control else 0)
-    return screening + growth.accept.replicates * arms * fewest_epochs(growth, growth.epochs_per_step)
+    epochs = fewest_epochs(growth, growth.epochs_per_step)
+    return screening + growth.accept.replicates * (candidates * epochs + _epochs_of_a_control(growth, epochs))
 
 
 def proposals_of_a_round(growth: GrowthConfig, num_stages: int) -> int:
@@ -48,6 +65,11 @@ def _candidates(growth: GrowthConfig, num_stages: int) -> int:
     placement = growth.placement
     screens = isinstance(placement, BestOfConfig) and placement.screen != "none"
     return 1 if screens else proposals_of_a_round(growth, num_stages)
+
+
+def _epochs_of_a_control(growth: GrowthConfig, epochs_of_candidate: int) -> int:
+    """While the new block alone learns, there is nothing in the parent to train."""
+    return max(epochs_of_candidate - epochs_alone(growth), 0) if growth.control else 0
 
 
 def _epochs_of_screening(growth: GrowthConfig, num_stages: int) -> int:

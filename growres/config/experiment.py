@@ -7,7 +7,7 @@ The docstrings below the fields are what `growres schema` shows in an editor.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import (
     AfterValidator,
@@ -264,7 +264,7 @@ class TrainingConfig(Frozen):
     batch_size: PositiveInt = 128
     optimizer: OptimizerConfig
     schedule: ScheduleConfig = ConstantSchedule(name="constant")
-    """In a growth, each arm runs the schedule anew over its own epochs."""
+    """In a growth, `schedule_at_growth` says how the arms lie in it."""
     augment: tuple[AugmentConfig, ...] = ()
     """Applied in the order of the list: crop, resized_crop, flip, cutout, affine and lighting, by name or as
     {name: crop, padding: 4}."""
@@ -477,7 +477,8 @@ OptimizerAtGrowthConfig = Annotated[CarryConfig | ResetConfig | ShrinkAndPerturb
 
 class AcceptBase(Frozen):
     replicates: PositiveInt = 1
-    """Seeds with which each proposal is tried; the errors and losses of an image are averaged over them."""
+    """Seeds with which each proposal is tried; the errors and losses of an image are averaged over them. The network
+    that is kept is the one of the trial's own seed, whose error may be above the mean."""
 
 
 class AlwaysConfig(AcceptBase):
@@ -518,16 +519,28 @@ class PairedLossConfig(TestedBase):
 
 
 class VersusControlConfig(TestedBase):
-    """Accept when the candidate is better than the control arm, by a test between the two."""
+    """Accept when the candidate is better than the control arm, by a test between the two.
+
+    The parent is not asked: where both arms end above it, as after a learning rate that began anew, the error rises.
+    """
 
     name: Literal["versus_control"]
     test: Literal["error_drop", "mcnemar", "paired_loss"] = "mcnemar"
+    """error_drop asks for any drop, without a p-value, so that it takes no alpha, spend, max_replicates, reject_above.
+    """
 
 
 AcceptConfig = Annotated[
     ErrorDropConfig | AlwaysConfig | McNemarConfig | PairedLossConfig | VersusControlConfig,
     Field(discriminator="name"),
 ]
+
+
+def is_tested(accept: AcceptConfig) -> TypeGuard[TestedBase]:
+    """Whether a p-value decides, so that there is an alpha to spend and a verdict `undecided`."""
+    return isinstance(accept, TestedBase) and not (
+        isinstance(accept, VersusControlConfig) and accept.test == "error_drop"
+    )
 
 
 class NoiseFloorConfig(Frozen):
@@ -607,12 +620,14 @@ class GrowthConfig(Frozen):
     schedule in `tail_epochs`; whole_run: the schedule once, over the longest run that the stop rules allow."""
     accept: AcceptConfig = ErrorDropConfig(name="error_drop")
     control: bool = False
-    """Also train the parent for the same epochs on the same batches without the block."""
+    """Also train the parent for the same epochs on the same batches without the block. While the new block alone learns
+    (`train`), nothing of the parent does: with new_block the control is the parent as it was. The epochs that the
+    initialiser adam_gamma takes before the step have no counterpart."""
     stop: StopConfig
     prune: bool = False
     """At the end, take away every block, newest first, without which the network is not detectably worse."""
     tail_epochs: NonNegativeInt = 0
-    """At the very end, train the network that was grown so many epochs more."""
+    """At the very end, train the network that was grown so many epochs more, with the optimiser's state as it is."""
     keep_outputs: bool = True
     """Keep what every accepted network says of the training images, for the boosting analysis."""
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import zoo
 from growres.config.budget import most_rounds
 from growres.config.experiment import (
+    AcceptBase,
     AlwaysConfig,
+    BestOfConfig,
     BoostResNetConfig,
     DatasetConfig,
     GrowthConfig,
@@ -21,6 +23,7 @@ from growres.config.experiment import (
     MultiStepSchedule,
     NewStageConfig,
     PeriodicConfig,
+    PlateauConfig,
     Procedure,
     RoundRobinConfig,
     SgdConfig,
@@ -30,6 +33,7 @@ from growres.config.experiment import (
     Twin,
     VariantDatasetConfig,
     VersusControlConfig,
+    is_tested,
 )
 from growres.config.experiment_file import ExperimentFile
 from growres.config.problems import did_you_mean, listed
@@ -132,6 +136,17 @@ def _twins_have_a_parent(point: VariantPoint) -> Iterator[Violation]:
     for twin, indices in _repeated(point.twins):
         for index in indices:
             yield Violation((("twins", index),), f"{twin} stands in the list twice")
+
+
+def _twins_have_a_schedule(point: VariantPoint) -> Iterator[Violation]:
+    """A twin's epochs are known when its parent is done: a schedule has to fit whatever they are."""
+    schedule = point.training.schedule if point.training else None
+    if point.twins and isinstance(schedule, StepSchedule | MultiStepSchedule):
+        wrong = (
+            f"twins train for as many epochs as their parent took, which schedule: {schedule.name} cannot know: give "
+            f"schedule: {{name: cosine}} or constant, or remove the twins"
+        )
+        yield Violation((("training", "schedule"), ("twins",)), wrong)
 
 
 def _growth_can_end(point: VariantPoint) -> Iterator[Violation]:
@@ -279,6 +294,42 @@ def _a_control_is_there_to_compare_with(point: VariantPoint) -> Iterator[Violati
         yield Violation((("growth", "control"), ("growth", "accept")), wrong)
 
 
+def _a_control_is_as_long_as_its_candidate(point: VariantPoint) -> Iterator[Violation]:
+    growth = point.growth
+    if growth is None or not growth.control or not isinstance(growth.when, PlateauConfig):
+        return
+    if isinstance(growth.placement, BestOfConfig) and growth.placement.screen == "none":
+        wrong = (
+            "the candidates of a round share one control arm, and with when: plateau they differ in length: give "
+            "when: {name: epochs_per_step}, or the placement one proposal a round"
+        )
+        yield Violation((("growth", "control"), ("growth", "when"), ("growth", "placement")), wrong)
+
+
+def _a_test_has_a_p_value(point: VariantPoint) -> Iterator[Violation]:
+    accept = point.growth.accept if point.growth else None
+    if accept is None or not isinstance(accept, TestedBase) or is_tested(accept):
+        return
+    for key in TestedBase.model_fields:
+        if key in accept.model_fields_set and key not in AcceptBase.model_fields:
+            wrong = f"test: error_drop has no p-value, and takes no {key}: remove it, or give test: mcnemar"
+            yield Violation((("growth", "accept", key), ("growth", "accept", "test")), wrong, of_key=True)
+
+
+def _a_new_stage_is_tried(point: VariantPoint) -> Iterator[Violation]:
+    growth = point.growth
+    if growth is None or not isinstance(growth.placement, NewStageConfig) or growth.stop.patience is None:
+        return
+    patience, most = growth.stop.patience, growth.placement.max_stages
+    if patience < most:
+        wrong = (
+            f"a stage is opened when all others have refused a block, so that patience ({patience}) would end the "
+            f"growth before: give at least max_stages ({most})"
+        )
+        paths = (("growth", "stop", "patience"), ("growth", "stop"), ("growth", "placement", "max_stages"))
+        yield Violation(paths, wrong)
+
+
 def _replicates_rise(point: VariantPoint) -> Iterator[Violation]:
     accept = point.growth.accept if point.growth else None
     most = accept.max_replicates if isinstance(accept, TestedBase) else None
@@ -295,7 +346,7 @@ def _rounds_are_bounded(point: VariantPoint) -> Iterator[Violation]:
     if growth is None or blocks is None or most_rounds(growth, blocks) is not None:
         return
     wrong = "needs to know the most rounds that there can be: give growth.stop max_epochs, or max_blocks and patience"
-    if isinstance(growth.accept, TestedBase) and growth.accept.spend == "holm":
+    if is_tested(growth.accept) and growth.accept.spend == "holm":
         yield Violation((("growth", "accept", "spend"), ("growth", "stop")), f"spend: holm {wrong}")
     if growth.schedule_at_growth == "whole_run":
         paths = (("growth", "schedule_at_growth"), ("growth", "stop"))
@@ -485,11 +536,15 @@ _VARIANT_RULES: tuple[Callable[[VariantPoint], Iterator[Violation]], ...] = (
     _model_can_grow,
     _model_has_layers,
     _twins_have_a_parent,
+    _twins_have_a_schedule,
     _the_initialiser_fits_the_block,
     _halves_of_a_step_exist,
     _stages_exist,
     _what_is_never_undone_is_always_accepted,
     _a_control_is_there_to_compare_with,
+    _a_control_is_as_long_as_its_candidate,
+    _a_test_has_a_p_value,
+    _a_new_stage_is_tried,
     _replicates_rise,
     _rounds_are_bounded,
     _nesterov_has_momentum,

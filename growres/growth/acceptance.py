@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from growres.analysis.paired import mcnemar, paired_loss
 from growres.analysis.spending import AlphaSpending, OnlineHolm, Spending, Unspent
 from growres.config.experiment import (
-    AcceptBase,
     AcceptConfig,
     AlwaysConfig,
     ErrorDropConfig,
@@ -20,6 +19,7 @@ from growres.config.experiment import (
     PairedLossConfig,
     TestedBase,
     VersusControlConfig,
+    is_tested,
 )
 from growres.events import Verdict
 from growres.training.outputs import ImageOutputs
@@ -132,16 +132,16 @@ class VersusControl:
         """The verdict of the same test with the controls in the parent's place."""
         assert comparison.controls, "the configuration requires control arms"
         judgement = self.test.judge(replace(comparison, befores=comparison.controls))
-        return replace(judgement, reason=f"against the control: {judgement.reason}")
+        parent = f"the parent's was {mean_error(comparison.befores):.4f}"
+        return replace(judgement, reason=f"against the control: {judgement.reason}; {parent}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Levels:
     """At which p-value a test accepts, rejects, or asks for more replicates.
 
-    The level of a round is shared evenly among its proposals and among the looks that a proposal may get
-    (with `replicates` seeds, one more, ... `max_replicates`), so that their number adds no chance of a false
-    acceptance (Bonferroni).
+    The level of a proposal is shared evenly among the looks that it may get (with `replicates` seeds, one more, ...
+    `max_replicates`), so that their number adds no chance of a false acceptance (Bonferroni).
     """
 
     spending: Spending
@@ -152,7 +152,7 @@ class Levels:
     def level(self, round_: int, num_accepted: int, num_proposals: int) -> float:
         """What the p-value of a proposal must stay below, at each look."""
         looks = self.max_replicates - self.replicates + 1
-        return self.spending.level(round_, num_accepted) / (num_proposals * looks)
+        return self.spending.level(round_, num_accepted, num_proposals) / looks
 
     def judge(self, comparison: Comparison, p_value: float, told: str) -> Judgement:
         """The verdict on this p-value."""
@@ -226,22 +226,14 @@ def first_level(config: AcceptConfig, *, most_rounds: int | None, num_proposals:
         most_rounds: as in `make_acceptance`.
         num_proposals: in that round, each judged by itself.
     """
-    if not isinstance(config, TestedBase) or (isinstance(config, VersusControlConfig) and config.test == "error_drop"):
-        return None
-    return _levels(config, most_rounds).level(1, 0, num_proposals)
-
-
-def max_replicates(config: AcceptBase) -> int:
-    """With how many seeds a proposal may be tried."""
-    more = config.max_replicates if isinstance(config, TestedBase) else None
-    return more or config.replicates
+    return _levels(config, most_rounds).level(1, 0, num_proposals) if is_tested(config) else None
 
 
 def _levels(config: TestedBase, most_rounds: int | None) -> Levels:
     return Levels(
         spending=_spending(config, most_rounds),
         replicates=config.replicates,
-        max_replicates=max_replicates(config),
+        max_replicates=config.max_replicates or config.replicates,
         reject_above=config.reject_above,
     )
 

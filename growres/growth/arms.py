@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from growres import events
+from growres.config.budget import epochs_alone
 from growres.config.experiment import (
     BestOfConfig,
     ConstantSchedule,
@@ -24,7 +25,7 @@ from growres.growth.initialisers import LooksAtGradients, TrainsFirst, make_init
 from growres.growth.measured import Measured
 from growres.growth.network import append_block, block_at, growing_network, largest_logit_change, open_stage
 from growres.growth.placement import Proposal
-from growres.growth.selection import TrainNewBlock, epochs_alone, make_selection, old_parameters
+from growres.growth.selection import TrainNewBlock, make_selection, old_parameters
 from growres.growth.timing import make_timing
 from growres.seeding import seeded, stream_seed
 from growres.training.arm import ArmTraining, Cost, ScheduleSpan, TrainSelection, never, train_everything
@@ -142,7 +143,7 @@ class Arms:
         return Begun(arm, logit_change, cost + Cost(wall_s=time.perf_counter() - started))
 
     def begin_control(self, parent: ArmTraining, place: Place, *, epochs: int) -> Begun:
-        """The parent itself, for as many epochs as the candidate had."""
+        """The parent itself, for as many epochs as the parent's weights learnt in the candidate."""
         started = time.perf_counter()
         arm = self.control(copy.deepcopy(growing_network(parent.network)), place, epochs=epochs)
         self._carrying.begin(arm, parent, seed=self._noise_seed(place))
@@ -174,8 +175,25 @@ class Arms:
         )
 
     def control(self, network: ResNet, place: Place, *, epochs: int) -> ArmTraining:
-        """An arm for a copy of the parent."""
-        return self._arm("control", network, place, epochs=epochs, select=train_everything, old_parent=network)
+        """An arm for a copy of the parent.
+
+        Args:
+            epochs: see `epochs_of_control`. They are the last ones of the candidate: the same batches, the same place
+                in the schedule.
+        """
+        return self._arm(
+            "control",
+            network,
+            place,
+            epochs=epochs,
+            select=train_everything,
+            old_parent=network,
+            num_skipped=epochs_alone(self._config),
+        )
+
+    def epochs_of_control(self, epochs_of_candidate: int) -> int:
+        """While the new block alone learns, nothing of the parent does: there is nothing to train without the block."""
+        return max(epochs_of_candidate - epochs_alone(self._config), 0)
 
     def screening(self, network: ResNet, proposal: Proposal, place: Place) -> ArmTraining:
         """An arm for a grown network whose new block alone is tried."""
@@ -206,8 +224,11 @@ class Arms:
         old_parent: ResNet | None = None,
         stand_in: CachedTrunk | None = None,
         span: ScheduleSpan | None = None,
+        num_skipped: int = 0,
     ) -> ArmTraining:
+        """Args: num_skipped: epochs of the step that pass before the arm's first."""
         first = self.first_data_epoch(place.round)
+        span = span or self._span(self._config.epochs_per_step, first_epoch=first)
         return ArmTraining(
             self._context_of(place),
             growing_network(self._context.place(network)),
@@ -216,9 +237,10 @@ class Arms:
             growth_step=place.step,
             arm=name,
             replicate=place.replicate,
-            first_data_epoch=first,
+            first_data_epoch=first + num_skipped,
+            first_epoch=1 + num_skipped,
             select=select,
-            span=span or self._span(self._config.epochs_per_step, first_epoch=first),
+            span=replace(span, first_epoch=span.first_epoch + num_skipped),
             old_lr=None if old_parent is None else old_parameters(self._config, old_parent),
             is_over=self._timing if name == "candidate" else never,
             stand_in=stand_in,
@@ -308,7 +330,8 @@ class Arms:
             raise GrowthError(
                 f"Appending a block to stage {proposal.stage} with {self._initialiser.name} changed the logits by up "
                 f"to {change:.3g}; a function-preserving initialiser may change them by at most {tolerance:g}. "
-                f"This is a fault of the initialiser or of the network's block."
+                f"This is a fault of growres: please report it with the model and the initialiser. Meanwhile "
+                f"initialiser: kaiming, which preserves nothing, is not checked."
             )
         return change
 

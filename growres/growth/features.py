@@ -122,7 +122,7 @@ class CachedTrunk:
     def of(self, network: nn.Module, epoch: int) -> View | None:
         """The suffix with the cached maps; None when everything learns. The first epoch pays for the features."""
         if epoch > self._epochs:
-            self._cached = None
+            self.release()
             return None
         grown = growing_network(network)
         if self._cached is None:
@@ -130,6 +130,10 @@ class CachedTrunk:
         num_passes = self._num_copies * self._context.data.num_train
         flops = num_passes * self._prefix_flops_per_image(grown) if epoch == 1 else 0
         return View(network=Suffix(grown, self._proposal), context=self._cached, extra_flops=flops)
+
+    def release(self) -> None:
+        """Lets the maps go, which are computed anew should they be wanted again."""
+        self._cached = None
 
     def fits(self, network: ResNet) -> bool:
         """Whether the maps take less than half of the device's free memory (on a CPU, less than 4 GiB)."""

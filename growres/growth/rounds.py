@@ -141,14 +141,14 @@ class GrowthRound:
         yield from _run(proposal.candidates[replicate].arm)
 
     def _run_control(self, replicate: int) -> Iterator[EpochFinished]:
-        """For as many epochs as the longest candidate of this replicate."""
+        """For as many epochs as the longest candidate of this replicate trained more than its block."""
         sound = [proposal.candidates for proposal in self.finalists if not proposal.diverged]
         trained = [candidates[replicate].arm for candidates in sound if len(candidates) > replicate]
         if not trained or self.control_diverged:
             return
         if len(self.controls) == replicate:
             place = Place(step=self.proposals[0].step, round=self.number, replicate=replicate)
-            epochs = max(arm.epochs_done for arm in trained)
+            epochs = self._arms.epochs_of_control(max(arm.epochs_done for arm in trained))
             begun = self._arms.begin_control(self.parent.arm, place, epochs=epochs)
             self.shared_cost += begun.cost
             self.controls.append(Measured(begun.arm))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from growres.config.budget import epochs_alone
 from growres.config.experiment import GrowthConfig
 from growres.growth.network import block_at, growing_network
 from growres.growth.placement import Proposal
@@ -35,17 +36,6 @@ class TrainNewBlock:
         grown = growing_network(network)
         new_block = block_at(grown, self.proposal.stage, self.proposal.block)
         train_only(grown, [new_block, grown.head] if self.proposal.opens_stage else [new_block])
-
-
-def epochs_alone(config: GrowthConfig) -> int:
-    """The epochs of a step in which the new block alone learns."""
-    match config.train:
-        case "all":
-            return 0
-        case "new_block":
-            return config.epochs_per_step
-        case "new_block_then_all":
-            return config.epochs_per_step // 2
 
 
 def make_selection(config: GrowthConfig, proposal: Proposal) -> TrainSelection:

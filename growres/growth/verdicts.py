@@ -6,9 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from growres.config.budget import most_replicates
 from growres.config.experiment import AcceptConfig
 from growres.events import GrowthStepDecided
-from growres.growth.acceptance import Comparison, Judgement, make_acceptance, max_replicates, mean_error
+from growres.growth.acceptance import Comparison, Judgement, make_acceptance, mean_error
 from growres.growth.measured import Measured
 from growres.growth.rounds import GrowthRound, ProposalArms
 from growres.training.arm import Cost
@@ -40,7 +41,7 @@ class Verdicts:
     def tries_again(self, round_: GrowthRound, num_accepted: int) -> bool:
         """Gives every undecided proposal one seed more, where it may have one; whether any got it."""
         started = time.perf_counter()
-        may_have_more = [one for one in round_.finalists if one.num_replicates < max_replicates(self._config)]
+        may_have_more = [one for one in round_.finalists if one.num_replicates < most_replicates(self._config)]
         undecided = [one for one in may_have_more if self._judge(round_, one, num_accepted).verdict == "undecided"]
         for one in undecided:
             one.num_replicates += 1
@@ -89,7 +90,7 @@ class Verdicts:
     def _step(self, round_: GrowthRound, proposal: ProposalArms, judgement: Judgement) -> GrowthStepDecided:
         parent, arm, cost = round_.parent, proposal.last_arm, proposal.cost
         trained = proposal.candidates[0] if proposal.candidates and not proposal.diverged else None
-        control = round_.controls[0] if round_.controls and not round_.control_diverged else None
+        control = round_.controls[0] if round_.controls and not round_.controls[0].arm.diverged else None
         reached = None if proposal.diverged or arm.diverged else arm.validation
         if trained is not None:
             reached = trained.validation.measurement

@@ -92,6 +92,10 @@ class StandIn(Protocol):
         """The part for this epoch, counted from 1; None: the whole network."""
         ...
 
+    def release(self) -> None:
+        """Lets go of what it keeps: no epoch follows."""
+        ...
+
 
 def never(val_errors: Sequence[float]) -> bool:
     """Every epoch is trained."""
@@ -206,6 +210,9 @@ class ArmTraining:
             except NonFiniteLossError as error:
                 self.diverged = str(error)
                 raise
+            finally:
+                if self._stand_in is not None and (self.is_done or self.diverged):
+                    self._stand_in.release()
             yield event
 
     def measure(self, split: Literal["train", "validation", "test"]) -> Measurement:

@@ -62,6 +62,19 @@ def test_twins_train_the_final_network_for_the_epochs_and_the_flops_of_their_par
     assert abs(same_flops.train_flops - grown.train_flops) <= flops_of_an_epoch / 2
 
 
+def test_a_twin_of_few_flops_still_trains_beyond_its_warm_up(write_spec: SpecWriter) -> None:
+    training = {
+        "batch_size": 50,
+        "optimizer": {"name": "sgd", "lr": 0.1},
+        "schedule": {"name": "cosine", "warmup_epochs": 2.5},
+    }
+    layerwise = {"epochs_per_layer": 3, "depth": 1}  # of each block's training, most of the network is left out
+    variant = {**LAYERWISE, "layerwise": layerwise, "training": training, "twins": ["same_flops"]}
+    path = write_spec({"v": {**variant, "model": {"name": "resnet", "blocks": [1, 1], "widths": [2, 16]}}})
+    assert submit(path, backend="inline").num_succeeded == 2
+    assert trials()["v.same_flops"].epochs == 3
+
+
 def test_each_seed_has_its_own_twin(write_spec: SpecWriter) -> None:
     submit(write_spec({"v": {**SMALL, "twins": ["same_epochs"]}}, seeds=[3, 5]), backend="inline")
     with Store.open() as store:

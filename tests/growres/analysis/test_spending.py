@@ -5,48 +5,60 @@ from growres.analysis.spending import AlphaSpending, OnlineHolm, Spending, Unspe
 from growres.errors import AnalysisError
 
 
-def false_acceptances(spending: Spending, *, useful: np.ndarray, rng: np.random.Generator) -> int:
-    """How many useless blocks a growth accepts, where every useful one passes and the others' p values are uniform."""
-    accepted = false = 0
-    for step, is_useful in enumerate(useful, start=1):
-        p_value = 0.0 if is_useful else rng.random()
-        if p_value < spending.level(step, accepted):
-            accepted += 1
-            false += not is_useful
-    return false
+def any_useless_passes(spending: Spending, *, useful: list[bool], num_proposals: int, rng: np.random.Generator) -> bool:
+    """Whether one passes in a growth whose rounds have one useful block at most, which always does.
+
+    The p values of the others are uniform. One of those that pass in a round is accepted.
+    """
+    accepted = 0
+    for round_, has_useful in enumerate(useful, start=1):
+        level = spending.level(round_, accepted, num_proposals)
+        if (rng.random(num_proposals - has_useful) < level).any():
+            return True
+        accepted += has_useful
+    return False
 
 
-def family_wise_rate(spending: Spending, useful: list[bool], *, num_growths: int = 3000) -> float:
+def family_wise_rate(spending: Spending, useful: list[bool], *, num_proposals: int = 1) -> float:
     rng = np.random.default_rng(0)
-    flags = np.array(useful)
-    return float(np.mean([false_acceptances(spending, useful=flags, rng=rng) > 0 for _ in range(num_growths)]))
+    passes = [
+        any_useless_passes(spending, useful=useful, num_proposals=num_proposals, rng=rng) for _growth in range(3000)
+    ]
+    return float(np.mean(passes))
 
 
-def test_unspent_alpha_is_the_same_at_every_step():
-    assert {Unspent(0.05).level(step, step - 1) for step in range(1, 50)} == {0.05}
+def test_unspent_alpha_is_the_same_in_every_round():
+    assert {Unspent(0.05).level(round_, round_ - 1, 1) for round_ in range(1, 50)} == {0.05}
 
 
 def test_spent_alpha_sums_to_alpha_over_an_endless_growth():
     spending = AlphaSpending(0.05)
-    total = sum(spending.level(step, 0) for step in range(1, 20_001))
+    total = sum(spending.level(round_, 0, 1) for round_ in range(1, 20_001))
     assert 0.04999 < total < 0.05
-    assert spending.level(1, 0) > spending.level(2, 1) > spending.level(3, 0)
+    assert spending.level(1, 0, 1) > spending.level(2, 1, 1) > spending.level(3, 0, 1)
 
 
 def test_online_holm_begins_as_bonferroni_and_gains_with_every_acceptance():
-    spending = OnlineHolm(0.05, num_steps=10)
-    assert spending.level(1, 0) == pytest.approx(0.005)
-    assert spending.level(5, 0) == pytest.approx(0.005)
-    assert spending.level(5, 4) == pytest.approx(0.05 / 6)
-    assert spending.level(10, 9) == pytest.approx(0.05)
+    spending = OnlineHolm(0.05, num_rounds=10)
+    assert spending.level(1, 0, 1) == pytest.approx(0.005)
+    assert spending.level(5, 0, 1) == pytest.approx(0.005)
+    assert spending.level(5, 4, 1) == pytest.approx(0.05 / 6)
+    assert spending.level(10, 9, 1) == pytest.approx(0.05)
+    assert spending.level(5, 4, 3) == pytest.approx(0.05 / 26)  # ten rounds of three, less the four that were kept
 
 
-def test_online_holm_accepts_nothing_beyond_its_steps():
-    assert OnlineHolm(0.05, num_steps=10).level(11, 10) == 0.0
-    assert OnlineHolm(0.05, num_steps=10).level(11, 0) == 0.0
+def test_online_holm_accepts_nothing_beyond_its_rounds():
+    assert OnlineHolm(0.05, num_rounds=10).level(11, 10, 1) == 0.0
+    assert OnlineHolm(0.05, num_rounds=10).level(11, 0, 1) == 0.0
+
+
+@pytest.mark.parametrize("spending", [Unspent(0.06), AlphaSpending(0.06)], ids=["unspent", "spent"])
+def test_the_proposals_of_a_round_share_its_level(spending):
+    assert spending.level(2, 1, 3) == pytest.approx(spending.level(2, 1, 1) / 3)
 
 
 PLANS = {
+    "all useful": [True] * 12,
     "all useless": [False] * 12,
     "useful ones first": [True] * 6 + [False] * 6,
     "useful ones last": [False] * 6 + [True] * 6,
@@ -55,9 +67,10 @@ PLANS = {
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("spending", [AlphaSpending(0.1), OnlineHolm(0.1, num_steps=12)], ids=["spent", "holm"])
-def test_a_growth_keeps_a_useless_block_no_more_often_than_alpha(spending, plan):
-    assert family_wise_rate(spending, PLANS[plan]) <= 0.1 + 0.015
+@pytest.mark.parametrize("num_proposals", [1, 4])
+@pytest.mark.parametrize("spending", [AlphaSpending(0.1), OnlineHolm(0.1, num_rounds=12)], ids=["spent", "holm"])
+def test_a_useless_block_passes_in_a_growth_no_more_often_than_alpha(spending, plan, num_proposals):
+    assert family_wise_rate(spending, PLANS[plan], num_proposals=num_proposals) <= 0.1 + 0.015
 
 
 def test_a_growth_with_unspent_alpha_keeps_useless_blocks_far_more_often():
@@ -93,11 +106,13 @@ def test_a_level_that_is_none_is_refused(alpha):
             make(alpha)
 
 
-def test_steps_and_p_values_that_cannot_be_are_refused():
-    for step, accepted in ((0, 0), (3, 3), (3, -1)):
-        with pytest.raises(AnalysisError, match="steps count from 1"):
-            AlphaSpending(0.05).level(step, accepted)
+def test_rounds_and_p_values_that_cannot_be_are_refused():
+    for round_, accepted in ((0, 0), (3, 3), (3, -1)):
+        with pytest.raises(AnalysisError, match="rounds count from 1"):
+            AlphaSpending(0.05).level(round_, accepted, 1)
+    with pytest.raises(AnalysisError, match="a round has 1 or more"):
+        Unspent(0.05).level(1, 0, 0)
     with pytest.raises(AnalysisError, match="1 or more"):
-        OnlineHolm(0.05, num_steps=0)
+        OnlineHolm(0.05, num_rounds=0)
     with pytest.raises(AnalysisError, match=r"not in \[0, 1\]"):
         holm([0.1, float("nan")])

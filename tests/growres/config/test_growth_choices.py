@@ -77,12 +77,29 @@ def test_blocks_that_have_the_number_hide_what_another_initialiser_does(
         (PLACEMENT, "placement: {name: best_of, stages: [0, 5]}", "there is no stage 5"),
         (PLACEMENT, "placement: {name: widest_gap, stages: [7]}", "there is no stage 7"),
         (ACCEPT, "accept: {name: mcnemar, alpha: 0.7}", "less than 0.5"),
+        (PLACEMENT, "placement: {name: best_of}\n      control: true\n      when: {name: plateau}", "differ in length"),
+        (
+            ACCEPT,
+            "accept: {name: versus_control, test: error_drop, alpha: 0.1}\n      control: true",
+            "error_drop has no p-value, and takes no alpha",
+        ),
         (STOP, "stop: {noise_floor: {min_points: 2}}", "4 or more|at least 4|greater than or equal to 4"),
     ],
 )
 def test_what_does_not_go_together_is_refused(digits: str, refuse, key: str, value: str, wrong: str) -> None:
     problems = "\n".join(refuse(digits.replace(key, value)))
     assert any(words in problems for words in wrong.split("|")), problems
+
+
+@pytest.mark.parametrize(("stop", "patience"), [("{patience: 3}", 3), ("{max_blocks: 9}", 3), ("{patience: 1}", 1)])
+def test_a_patience_that_ends_before_a_stage_is_opened_is_refused(
+    digits: str, load, refuse, stop: str, patience: int
+) -> None:
+    opening = digits.replace(PLACEMENT, "placement: {name: new_stage, max_stages: 4}")
+    (problem,) = refuse(opening.replace(STOP, f"stop: {stop}"))
+    assert f"patience ({patience}) would end the growth before: give at least max_stages (4)" in problem
+    load(opening.replace(STOP, "stop: {patience: 4}"))
+    load(opening.replace(STOP, "stop: {max_epochs: 60}"))
 
 
 @pytest.mark.parametrize(

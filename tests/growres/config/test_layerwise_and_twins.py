@@ -87,6 +87,12 @@ def test_the_plan_counts_twins_as_its_parents(load) -> None:
     ]
 
 
+def test_twins_want_a_schedule_that_fits_any_number_of_epochs(load, refuse) -> None:
+    multistep = LAYERWISE.replace("{name: cosine, warmup_epochs: 1}", "{name: multistep, milestones: [1], factor: 0.1}")
+    assert any("multistep cannot know" in line for line in refuse(multistep))
+    load(multistep.replace("    twins: [same_epochs, same_flops]\n", "").replace("    twins: [same_flops]\n", ""))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "wrong"),
     [

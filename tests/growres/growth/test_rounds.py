@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,8 +13,11 @@ import torch
 
 from growres.config.experiment import TrialConfig
 from growres.events import EpochFinished, GrowthStepDecided, ProcedureEvent, TrialFinished
+from growres.growth.arms import Place
+from growres.growth.placement import Proposal
 from growres.growth.procedure import Growth
 from growres.training.context import TrainingContext
+from tests.growres.growth.beginnings import begin
 from tests.replaying import science, through_a_file
 
 ContextMaker = Callable[[TrialConfig], TrainingContext]
@@ -364,6 +369,87 @@ def test_epochs_that_an_initialiser_trains_first_are_in_the_account_of_their_ste
     assert finished.train_flops == sum(epoch.train_flops for epoch in epochs_of(events)) + sum(
         flops for _, flops in first
     )
+
+
+@pytest.mark.parametrize("optimizer_at_growth", ["carry", "reset"])
+def test_a_control_trains_in_the_epochs_in_which_its_candidates_trunk_learns(
+    short, make_context, optimizer_at_growth: str
+) -> None:
+    growth = {
+        "train": "new_block_then_all", "epochs_per_step": 4, "control": True, "stop": {"max_epochs": 8},
+        "optimizer_at_growth": {"name": optimizer_at_growth},
+    }  # fmt: skip
+    trial = short(training={"schedule": {"name": "cosine"}}, **growth)
+    events = told(trial, make_context)
+    candidate, control = (epochs_of(events, growth_step=1, arm=arm) for arm in ("candidate", "control"))
+    assert [epoch.epoch for epoch in candidate] == [1, 2, 3, 4]
+    assert [epoch.epoch for epoch in control] == [3, 4]
+    assert [epoch.lr for epoch in control] == [epoch.lr for epoch in candidate[2:]]
+    accounts_balance(events)
+
+    beginning = begin(trial, make_context(trial))
+    alone = beginning.arms.control(beginning.parent.network, Place(step=1, round=1), epochs=2)
+    whole = short(training={"schedule": {"name": "cosine"}}, **growth | {"train": "all"})
+    of_all = begin(whole, make_context(whole)).control(epochs=4)
+    batches = [
+        [labels for _, labels in arm.context.data.train_batches(arm.context.seed, arm._first_data_epoch + epoch)]
+        for arm, epoch in ((alone, 0), (of_all, 2))
+    ]
+    assert all(torch.equal(one, other) for one, other in zip(*batches, strict=True))
+
+
+def test_where_the_trunk_never_learns_the_control_is_the_parent_as_it_was(short, make_context) -> None:
+    trial = short(train="new_block", control=True, accept={"name": "versus_control", "test": "error_drop"})
+    events = told(trial, make_context)
+    assert not epochs_of(events, arm="control")
+    for step in steps_of(events):
+        assert step.val_error_control == step.val_error_before
+        assert step.val_loss_control == pytest.approx(step.val_loss_before, rel=1e-6)
+        assert f"the parent's was {step.val_error_before:.4f}" in step.reason
+    accounts_balance(events)
+
+
+@pytest.mark.parametrize("arm", ["candidate", "screening"])
+def test_the_trunks_maps_are_let_go_with_the_last_epoch_that_uses_them(short, make_context, arm: str) -> None:
+    trial = short(train="new_block", placement=SCREENED, training={"augment": []})
+    beginning = begin(trial, make_context(trial))
+    place = Place(step=1, round=1)
+    training = (
+        beginning.candidate().arm
+        if arm == "candidate"
+        else beginning.arms.begin_screening(beginning.parent.arm, Proposal(0, 1), place).arm
+    )
+    maps: list[weakref.ref[torch.Tensor]] = []
+    of = training._stand_in.of
+
+    def watched(*arguments: Any) -> Any:
+        view = of(*arguments)
+        maps.append(weakref.ref(view.context.data.train_copies[0]))
+        return view
+
+    training._stand_in.of = watched
+    list(training.run())
+    gc.collect()
+    assert maps and all(reference() is None for reference in maps)
+
+
+def test_a_control_of_another_seed_that_diverges_leaves_the_first_ones_error(short, make_context, monkeypatch) -> None:
+    trial = short(accept={"name": "always", "replicates": 2}, control=True, stop={"patience": 1, "max_blocks": 3})
+    growth = Growth(trial, make_context(trial))
+    begin_control = growth._arms.begin_control
+
+    def spoiling(parent: Any, place: Any, *, epochs: int) -> Any:
+        begun = begin_control(parent, place, epochs=epochs)
+        if place.replicate == 1:
+            with torch.no_grad():
+                begun.arm.network.head.classifier.bias.fill_(float("nan"))
+        return begun
+
+    monkeypatch.setattr(growth._arms, "begin_control", spoiling)
+    events = list(growth.run())
+    (step,) = steps_of(events)
+    (first,) = epochs_of(events, arm="control")
+    assert step.val_error_control == first.val_error and "the control arm diverged" in step.reason
 
 
 def test_a_replicate_that_diverges_rejects_its_proposal_and_is_paid_for(short, make_context, monkeypatch) -> None:
