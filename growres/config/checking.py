@@ -14,6 +14,7 @@ from growres.config.experiment_file import ExperimentFile, VariantEntry
 from growres.config.problems import Problem, Problems, did_you_mean, listed, shown
 from growres.config.shape import Spot, choices_of, follow, key_paths, models_of, requirement, stand_in
 from growres.config.tree import Node, Path, Place, Unreadable, deepest, plain
+from growres.config.yaml_tree import LARGEST_INT
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -147,7 +148,8 @@ def _unfit_value(node: Node, spot: Spot, problems: Problems) -> None:
 
 def _slip(value: Any, wanted: str) -> str:
     """What a right value with the wrong look should be written as."""
-    if isinstance(value, float) and value.is_integer() and wanted.startswith("a whole number"):
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_INT
+    if is_whole and wanted.startswith("a whole number"):
         return f", did you mean {int(value)}?"
     if isinstance(value, str) and "number" in wanted and value.replace(".", "", 1).isdigit():
         return ", write it without quotes"

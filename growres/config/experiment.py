@@ -414,7 +414,8 @@ class AdamGammaConfig(Frozen):
 
 
 class CopyPreviousConfig(Frozen):
-    """The weights of the block before it, as in FRAGrow and LipGrow; after a block of another shape, as kaiming."""
+    """The weights of the block before it, as in FRAGrow and LipGrow; as kaiming after a block whose convolutions have
+    other shapes, such as the one that opens a stage."""
 
     name: Literal["copy_previous"]
 

@@ -316,12 +316,25 @@ def _a_test_has_a_p_value(point: VariantPoint) -> Iterator[Violation]:
             yield Violation((("growth", "accept", key), ("growth", "accept", "test")), wrong, of_key=True)
 
 
+def _a_growth_has_room(point: VariantPoint) -> Iterator[Violation]:
+    blocks = initial_blocks(point.model) if point.model else None
+    most = point.growth.stop.max_blocks if point.growth else None
+    if blocks is not None and most is not None and most < sum(blocks):
+        yield Violation(
+            (("growth", "stop", "max_blocks"), ("model", "blocks"), ("model", "name")),
+            f"max_blocks ({most}) must not be less than the {sum(blocks)} blocks that the model begins with",
+        )
+
+
 def _a_new_stage_is_tried(point: VariantPoint) -> Iterator[Violation]:
     growth = point.growth
-    if growth is None or not isinstance(growth.placement, NewStageConfig) or growth.stop.patience is None:
+    if growth is None or not isinstance(growth.placement, NewStageConfig):
         return
+    if isinstance(growth.accept, AlwaysConfig):
+        wrong = "a stage is opened when all others have refused a block, and accept: always refuses none: give a test"
+        yield Violation((("growth", "accept"), ("growth", "placement")), wrong)
     patience, most = growth.stop.patience, growth.placement.max_stages
-    if patience < most:
+    if patience is not None and patience < most:
         wrong = (
             f"a stage is opened when all others have refused a block, so that patience ({patience}) would end the "
             f"growth before: give at least max_stages ({most})"
@@ -544,6 +557,7 @@ _VARIANT_RULES: tuple[Callable[[VariantPoint], Iterator[Violation]], ...] = (
     _a_control_is_there_to_compare_with,
     _a_control_is_as_long_as_its_candidate,
     _a_test_has_a_p_value,
+    _a_growth_has_room,
     _a_new_stage_is_tried,
     _replicates_rise,
     _rounds_are_bounded,

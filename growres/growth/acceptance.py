@@ -115,7 +115,8 @@ class PairedLoss:
     def judge(self, comparison: Comparison) -> Judgement:
         """By the p-value of the candidate against its parent, and by the guard."""
         test = paired_loss(_losses(comparison.befores), _losses(comparison.candidates))
-        told = f"{_change(comparison)}, val_loss fell by {test.difference:.4f}"
+        moved = "fell" if test.difference >= 0 else "rose"
+        told = f"{_change(comparison)}, val_loss {moved} by {abs(test.difference):.4f}"
         rise = mean_error(comparison.candidates) - mean_error(comparison.befores)
         if rise > self.max_error_rise + ROUNDING:
             return Judgement(verdict="rejected", reason=f"{told}, but the error rose", p_value=test.p_value)

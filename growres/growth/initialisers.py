@@ -171,7 +171,10 @@ class AdamGamma:
 
 
 class CopyPrevious:
-    """The weights and statistics of the block before it, where that has the same shape; otherwise as the zoo made it.
+    """The weights and statistics of the block before it, where its convolutions have the same shapes; otherwise as the
+    zoo made it, as after a block that opens a stage.
+
+    The first block of a pre-activation network leaves its first norm to the stem, and is copied but for that.
 
     Source: FRAGrow (AAAI 2024) and LipGrow clone the neighbour; LipGrow also scales the two branches down, we do not.
     """
@@ -180,9 +183,9 @@ class CopyPrevious:
     function_preserving: ClassVar[bool] = False
 
     def initialise(self, block: Block, previous: Block | None) -> None:
-        """Copies parameters and buffers."""
-        if previous is not None and _shapes(previous) == _shapes(block):
-            block.load_state_dict(previous.state_dict())
+        """Copies the parameters and buffers that both have."""
+        if previous is not None and _convolutions(previous) == _convolutions(block):
+            block.load_state_dict(block.state_dict() | previous.state_dict())
 
 
 class SkipInit:
@@ -239,8 +242,9 @@ def _last_norm(block: Block) -> nn.BatchNorm2d:
     return block.last_norm
 
 
-def _shapes(block: Block) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in block.state_dict().items()}
+def _convolutions(block: Block) -> dict[str, torch.Size]:
+    """The shapes of their weights, by name."""
+    return {name: layer.weight.shape for name, layer in block.named_modules() if isinstance(layer, nn.Conv2d)}
 
 
 def make_initialiser(config: InitialiserConfig) -> Initialiser:

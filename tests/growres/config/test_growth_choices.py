@@ -83,12 +83,19 @@ def test_blocks_that_have_the_number_hide_what_another_initialiser_does(
             "accept: {name: versus_control, test: error_drop, alpha: 0.1}\n      control: true",
             "error_drop has no p-value, and takes no alpha",
         ),
+        (STOP, "stop: {max_blocks: 1}", "must not be less than the 2 blocks that the model begins with"),
         (STOP, "stop: {noise_floor: {min_points: 2}}", "4 or more|at least 4|greater than or equal to 4"),
     ],
 )
 def test_what_does_not_go_together_is_refused(digits: str, refuse, key: str, value: str, wrong: str) -> None:
     problems = "\n".join(refuse(digits.replace(key, value)))
     assert any(words in problems for words in wrong.split("|")), problems
+
+
+def test_a_new_stage_needs_blocks_that_can_be_refused(digits: str, refuse) -> None:
+    opening = digits.replace(PLACEMENT, "placement: {name: new_stage, max_stages: 3}")
+    (problem,) = refuse(opening.replace(ACCEPT, "accept: {name: always}"))
+    assert "accept: always refuses none" in problem
 
 
 @pytest.mark.parametrize(("stop", "patience"), [("{patience: 3}", 3), ("{max_blocks: 9}", 3), ("{patience: 1}", 1)])

@@ -49,6 +49,7 @@ MISTAKES = [
     ("    growth:\n      seed_epochs: 5", "    ^growth:", "variants.simons.growth: missing key 'seed_epochs'"),
     # values
     ("epochs: 20", "epochs: ^0", r"training.epochs: must be a whole number of at least 1 \(seen 0\)$"),
+    ("epochs: 20", "epochs: ^1e30", r"training.epochs: must be a whole number of at least 1 \(seen 1e\+30\)$"),
     ("epochs: 20", "epochs: ^2.5", r"training.epochs: must be a whole number of at least 1 \(seen 2.5\)$"),
     ("epochs: 20", "epochs: ^2e1", r"training.epochs: .*\(seen 20.0\), did you mean 20\?"),
     ("epochs: 20", "epochs: ^'20'", r"training.epochs: .*\(seen '20'\), write it without quotes"),

@@ -72,6 +72,11 @@ def test_versus_control_asks_whether_the_block_helped_and_not_the_epochs(test: s
     assert judged(rule, outputs(0.05), [worse_than_parent], controls=[outputs(0.5, losses=2.0)]).verdict == "accepted"
 
 
+def test_a_loss_that_rose_is_told_as_a_rise() -> None:
+    judgement = judged(acceptance(name="paired_loss"), outputs(0.1, losses=0.5), [outputs(0.1, losses=0.75)])
+    assert "val_loss rose by 0.2500" in judgement.reason and judgement.verdict == "rejected"
+
+
 def test_always_keeps_a_block_that_did_harm() -> None:
     assert judged(acceptance(name="always"), PARENT, [outputs(0.9)]).verdict == "accepted"
 

@@ -212,6 +212,14 @@ def test_the_previous_block_is_copied_with_its_statistics_where_the_shapes_agree
     assert all(torch.equal(value, previous[name]) for name, value in block_at(network, 1, 1).state_dict().items())
 
 
+def test_the_first_block_of_a_preactivation_network_is_copied_but_for_the_norm_that_it_lacks() -> None:
+    network = trained("basic", PREACT, blocks=(1, 1, 1))
+    _, new = grow(network, 0, CopyPrevious())
+    previous, fresh = block_at(network, 0, 0).state_dict(), new.state_dict()
+    assert {name for name in fresh if name not in previous} == {name for name in fresh if "norm1" in name} != set()
+    assert all(torch.equal(value, fresh[name]) for name, value in previous.items())
+
+
 @KINDS
 @pytest.mark.parametrize("model", ALL_ORDERS, ids=told)
 def test_a_previous_block_of_another_shape_is_not_copied(kind, model) -> None:
