@@ -18,6 +18,7 @@ from growres.cli.talk import say
 if TYPE_CHECKING:
     from growres.analysis.comparison import VariantComparison, VariantDifference
     from growres.report.comparison import ExperimentResults
+    from growres.store import ExperimentRow
 
 Row = dict[str, Any]
 
@@ -74,21 +75,25 @@ def compare(
     pairs = [(pair.parent, pair.variant) for pair in results.twins]
     comparison = compare_variants(results.trials, baseline=chosen, also=pairs, alpha=alpha)
     if picture is not None:
-        draw_pareto(picture, results.trials, title=f"{found.name} ({found.id})")
-    head: Row = {
-        "experiment": found.id,
-        "name": found.name,
-        "baseline": chosen,
-        "alpha": alpha,
-        "power": comparison.power,
-    }
-    head |= {"left_out": results.left_out, "without_images": results.without_images}
-    _print(head, results, comparison, output)
+        draw_pareto(picture, comparison, results.trials, title=f"{found.name} ({found.id})")
+    _print(_head(found, chosen, results, comparison), results, comparison, output)
     _say_what_is_missing(results)
     if output is Format.TABLE:
         _say_how_to_read_it(comparison, chosen, "as asked for" if baseline else results.why_baseline(chosen))
     if picture is not None:
-        say(f"Drawn: {picture}")
+        say(f"Drawn: {figures.text(picture)}")
+
+
+def _head(experiment: ExperimentRow, baseline: str, results: ExperimentResults, comparison: VariantComparison) -> Row:
+    return {
+        "experiment": experiment.id,
+        "name": experiment.name,
+        "baseline": baseline,
+        "alpha": comparison.alpha,
+        "power": comparison.power,
+        "left_out": results.left_out,
+        "without_images": results.without_images,
+    }
 
 
 def _print(head: Row, results: ExperimentResults, comparison: VariantComparison, output: Format) -> None:
@@ -106,7 +111,9 @@ def _print(head: Row, results: ExperimentResults, comparison: VariantComparison,
             print_rows([*others, *twins], _difference_columns("variant"), output)
         case _:
             print_rows(*_shown_variants(variants), output)
-            _print_differences(f"Against {head['baseline']}", others, _difference_columns("variant"), output)
+            _print_differences(
+                f"Against {figures.text(head['baseline'])}", others, _difference_columns("variant"), output
+            )
             twin_of = Column(key="baseline", title="twin of", min_width=12)
             _print_differences("Twins", twins, [*_difference_columns("twin"), twin_of], output)
             _print_sentences([*others, *twins], output)
@@ -183,7 +190,7 @@ def _print_sentences(rows: Sequence[Row], output: Format) -> None:
     sentences = {frozenset((row["baseline"], row["variant"])): row["sentence"] for row in rows}
     if sentences:
         print()
-    for sentence in sentences.values():
+    for sentence in map(figures.text, sentences.values()):
         print(f"- {sentence}" if output is Format.MD else sentence)
 
 
@@ -192,10 +199,13 @@ def _print_sentences(rows: Sequence[Row], output: Format) -> None:
 
 def _say_how_to_read_it(comparison: VariantComparison, baseline: str, why: str) -> None:
     if not comparison.differences:
-        say(f"\nOnly one variant, {baseline}, has trials that succeeded: there is nothing to compare it with.")
+        say(
+            f"\nOnly one variant, {figures.text(baseline)}, has trials that succeeded: there is nothing to compare it "
+            f"with."
+        )
         return
     number = comparison.differences[0].num_comparisons
-    say(f"\nBaseline: {baseline}, {why}.")
+    say(f"\nBaseline: {figures.text(baseline)}, {why}.")
     say(
         f"Drop: its mean test error less the variant's; detects: what would have shown {100 * comparison.power:g}% of "
         f"the time; both in percentage points."
@@ -214,10 +224,11 @@ def _say_what_is_missing(results: ExperimentResults) -> None:
         say(f"\nLeft out: {figures.number_of(left_out.total(), 'trial')} that did not succeed ({counts}).")
         absent = [name for name in results.left_out if name not in {trial.variant for trial in results.trials}]
         if absent:
-            say(f"None has succeeded of: {', '.join(absent)}.")
+            say(f"None has succeeded of: {', '.join(map(figures.text, absent))}.")
     if results.without_images:
         number, reasons = len(results.without_images), results.without_images.values()
         say(
             f"\nWhich test images they got right is not known of {number} of {len(results.trials)} trials, and what "
-            f"has to do with their variants is compared over seeds only. The first reason: {next(iter(reasons))}"
+            f"has to do with their variants is compared over seeds only. The first reason: "
+            f"{figures.text(next(iter(reasons)))}"
         )
