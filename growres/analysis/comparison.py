@@ -19,11 +19,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
 
-from growres.analysis.paired import Interval, MeanTest, PairedTest, is_without_spread, mcnemar, mean_test
+from growres.analysis.paired import Interval, PairedTest, mcnemar, mean_test
 from growres.analysis.pareto import COSTS, Cost, Front, pareto_front
 from growres.analysis.power import check_power
+from growres.analysis.sensitivity import smallest_detectable
 from growres.analysis.spending import check_level, holm_adjusted
 from growres.errors import AnalysisError, nearest
 
@@ -89,9 +89,11 @@ class VariantDifference:
     """After Holm's correction for all comparisons made together."""
     verdict: Verdict
     smallest_detectable: float | None
-    """The difference that these seeds and images would have found with the power asked for, from the spread that they
-    show, corrected for the number of comparisons; about. None where there is no spread to tell it from; more than 1,
-    which no errors differ by, where the seeds are too few for any."""
+    """The true difference that this many seeds and images, spread as these are, find with the power below; about, and
+    at the corrected level of one comparison, which Holm's correction reaches or betters. None where there is no spread
+    to tell it from, infinity where no difference is found so often."""
+    power: float
+    """How often `smallest_detectable` is found."""
     num_comparisons: int
     """Those that the correction is for."""
 
@@ -117,9 +119,10 @@ class VariantDifference:
     def _sensitivity(self) -> str:
         if self.smallest_detectable is None:
             return "how large a difference would have been found cannot be told: these show no spread"
-        if self.smallest_detectable > 1:  # as two seeds may have it, whose t distribution has the heaviest tails
-            return "with so few seeds, hardly any difference could have been found"
-        return f"differences of about {_points(self.smallest_detectable)} or more would have been found"
+        often = f"{100 * self.power:g}% of the time"
+        if math.isinf(self.smallest_detectable):  # as of two seeds, whose t distribution has the heaviest tails
+            return f"with so few seeds or images, hardly any difference could have been found {often}"
+        return f"a true difference of about {_points(self.smallest_detectable)} would have been found {often}"
 
     @property
     def _basis(self) -> str:
@@ -153,11 +156,6 @@ class VariantComparison:
     """One for each cost, by means over the seeds: a front knows no noise."""
     alpha: float
     power: float
-
-    @property
-    def best(self) -> str:
-        """The variant of the lowest mean error, which may be luck: see the differences."""
-        return min(self.variants, key=lambda summary: summary.mean_test_error).variant
 
     def against(self, baseline: str) -> tuple[VariantDifference, ...]:
         """The differences that have to do with a variant, told as against it.
@@ -256,12 +254,11 @@ class _Pair:
         return len(self.seeds) > 1 or self.wrong_variant is not None
 
     @property
-    def drops_of_images(self) -> NDArray[np.float64]:
-        """(N,): the drop on each image, over the seeds."""
-        assert self.wrong_baseline is not None and self.wrong_variant is not None
-        net = self.wrong_baseline.sum(axis=0, dtype=np.int64) - self.wrong_variant.sum(axis=0, dtype=np.int64)
-        drops: NDArray[np.float64] = net / len(self.seeds)
-        return drops
+    def image_drops(self) -> NDArray[np.int64] | None:
+        """(S, N): 1 where the variant alone is right, -1 where the baseline alone is; None where it is not known."""
+        if self.wrong_baseline is None or self.wrong_variant is None:
+            return None
+        return self.wrong_baseline.astype(np.int64) - self.wrong_variant.astype(np.int64)
 
 
 def _pairs(variants: Sequence[str], baseline: str | None, also: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str]]:
@@ -359,7 +356,7 @@ class _Judge:
     def measured(self, pair: _Pair, rng: np.random.Generator) -> VariantDifference:
         """The difference with its tests, not yet corrected or judged."""
         seeds = mean_test(pair.drops, confidence=self.confidence) if len(pair.seeds) > 1 else None
-        images = self._test_over_images(pair)
+        images, image_drops = self._test_over_images(pair), pair.image_drops
         over_seeds = seeds.p_value_two_sided if seeds else None
         over_images = _directed_p_value(images) if images else None
         return VariantDifference(
@@ -370,14 +367,15 @@ class _Judge:
             difference=float(pair.drops.mean()) if pair.seeds else None,
             interval_over_seeds=_known(seeds.interval) if seeds else None,
             p_value_over_seeds=over_seeds,
-            interval_over_images=_bootstrap(pair.drops_of_images, self.confidence, rng) if images else None,
+            interval_over_images=None if image_drops is None else _bootstrap(image_drops, self.confidence, rng),
             p_value_over_images=over_images,
             num_better=images.num_better if images else 0,
             num_worse=images.num_worse if images else 0,
             p_value=max((p for p in (over_seeds, over_images) if p is not None), default=None),
             p_value_adjusted=None,
             verdict="no difference found",
-            smallest_detectable=self._smallest_detectable(pair, seeds, images),
+            smallest_detectable=self._smallest_detectable(pair.drops, image_drops),
+            power=self.power,
             num_comparisons=self.num_comparisons,
         )
 
@@ -397,29 +395,10 @@ class _Judge:
             return None
         return mcnemar(pair.wrong_baseline, pair.wrong_variant, confidence=self.confidence)
 
-    def _smallest_detectable(self, pair: _Pair, seeds: MeanTest | None, images: PairedTest | None) -> float | None:
-        """What the less sensitive of the tests detects, each at Bonferroni's level."""
-        each = []
-        if seeds is not None:
-            if is_without_spread(pair.drops):
-                return None
-            standard_error = float(pair.drops.std(ddof=1)) / math.sqrt(len(pair.seeds))
-            each.append(self._noncentrality(len(pair.seeds)) * standard_error)
-        if images is not None:
-            level = float(stats.norm.ppf(0.5 + self.confidence / 2))
-            standard_error = (images.interval[1] - images.interval[0]) / 2 / level
-            each.append((level + float(stats.norm.ppf(self.power))) * standard_error)
-        return max(each, default=None)
-
-    def _noncentrality(self, num_seeds: int) -> float:
-        """The mean, in standard errors, that a two-sided t test of so many seeds detects with the power asked for."""
-        degrees = num_seeds - 1
-        level = float(stats.t.ppf(0.5 + self.confidence / 2, degrees))
-
-        def lack(mean: float) -> float:
-            return self.power - float(stats.nct.sf(level, degrees, mean))
-
-        return float(optimize.brentq(lack, 0, 100 * level, xtol=1e-3))
+    def _smallest_detectable(self, drops: NDArray[np.float64], image_drops: NDArray[np.int64] | None) -> float | None:
+        if not len(drops):
+            return None
+        return smallest_detectable(drops, image_drops, level=1 - self.confidence, power=self.power)
 
 
 def _directed_p_value(images: PairedTest) -> float:
@@ -428,16 +407,18 @@ def _directed_p_value(images: PairedTest) -> float:
     return 1.0 if points_the_other_way else images.p_value_two_sided
 
 
-def _bootstrap(drops: NDArray[np.float64], confidence: float, rng: np.random.Generator) -> Interval | None:
+def _bootstrap(image_drops: NDArray[np.int64], confidence: float, rng: np.random.Generator) -> Interval | None:
     """The percentile interval of the mean over resampled images; None where none differs.
 
     Over S seeds an image's drop has one of 2 S + 1 values: how often a resample draws each is multinomial, which is the
     bootstrap itself and no approximation, without ten thousand times N draws.
     """
-    values, counts = np.unique(drops, return_counts=True)
+    num_seeds, num_images = image_drops.shape
+    values, counts = np.unique(image_drops.sum(axis=0), return_counts=True)
     if len(values) == 1:
         return None
-    means = rng.multinomial(len(drops), counts / len(drops), size=_NUM_RESAMPLES) @ values / len(drops)
+    sums = rng.multinomial(num_images, counts / num_images, size=_NUM_RESAMPLES) @ values
+    means = sums / (num_seeds * num_images)
     low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
 

@@ -97,22 +97,13 @@ class OnlineHolm:
         return self.alpha / (self.num_rounds * num_proposals - num_accepted)
 
 
-def holm(p_values: Sequence[float], alpha: float = 0.05) -> list[bool]:
-    """Which of several tests are significant together, with a chance of at most alpha that any of them is so falsely.
-
-    Raises:
-        AnalysisError: if a p value is not in [0, 1] or alpha not between 0 and 1.
-    Source: Holm 1979, the step-down rule; holds whatever the tests have to do with each other.
-    """
-    check_level(alpha)
-    return [p_value <= alpha for p_value in holm_adjusted(p_values)]
-
-
 def holm_adjusted(p_values: Sequence[float]) -> list[float]:
-    """The p values after Holm's correction, in the order given: each is the smallest alpha at which `holm` keeps it.
+    """The p values after Holm's correction, in the order given: each is the smallest alpha at which its test is
+    significant, with a chance of at most alpha that any of those that are so is so falsely.
 
     Raises:
         AnalysisError: if a p value is not in [0, 1].
+    Source: Holm 1979, the step-down rule; holds whatever the tests have to do with each other.
     """
     for p_value in p_values:
         if not 0 <= p_value <= 1:

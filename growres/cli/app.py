@@ -18,6 +18,7 @@ import typer
 from growres import __version__
 from growres.cli import (
     analysis,
+    comparison,
     data,
     database,
     doctor,
@@ -26,7 +27,6 @@ from growres.cli import (
     specs,
     submission,
     trained,
-    variants,
     zoo,
 )
 from growres.errors import EXIT_INTERRUPTED, GrowresError, GrowresWarning, SpecError
@@ -51,7 +51,7 @@ app.command("schema", rich_help_panel=_RUN)(specs.schema)
 app.command("list", rich_help_panel=_READ)(experiments.list_experiments)
 app.command("status", rich_help_panel=_READ)(experiments.status)
 app.command("results", rich_help_panel=_READ)(experiments.results)
-app.command("compare", rich_help_panel=_READ)(variants.compare)
+app.command("compare", rich_help_panel=_READ)(comparison.compare)
 app.command("show", rich_help_panel=_READ)(experiments.show)
 app.command("analyze", rich_help_panel=_READ)(analysis.analyze)
 app.command("query", rich_help_panel=_READ)(database.query)

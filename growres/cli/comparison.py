@@ -1,93 +1,234 @@
-"""The rows of `growres zoo compare`: counts, and the speed of training on this machine."""
+"""`growres compare`: which variants of an experiment differ, with what certainty, and at what cost."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
+import typer
 
-import zoo
 from growres.cli import figures
+from growres.cli.experiments import ExperimentArgument, open_store, without_empty
+from growres.cli.tables import Column, Format, FormatOption, figure, print_json, print_rows
 from growres.cli.talk import say
-from growres.errors import ConfigError
-from growres.training.throughput import Throughput, measure_throughput
-from zoo.counting import Counts, count, seen_in_image
+
+if TYPE_CHECKING:
+    from growres.analysis.comparison import VariantComparison, VariantDifference
+    from growres.report.comparison import ExperimentResults
+    from growres.store import ExperimentRow
+
+Row = dict[str, Any]
+
+_COSTS = {"num_params": "params", "train_flops": "FLOPs", "wall_s": "time"}
+
+_VARIANT_COLUMNS = (
+    Column(key="variant", min_width=12),
+    figure("num_trials", title="n"),
+    figure("test_error", title="test error"),
+    figure("num_params", title="params", show=figures.count),
+    figure("train_flops", title="trained on", show=figures.flops, leave_out=1),
+    figure("wall_s", title="time", show=figures.seconds, leave_out=2),
+    Column(key="fronts", title="Pareto fronts"),
+    figure("left_out", title="left out", leave_out=3),
+)
 
 
-def compare_networks(
-    names: Sequence[str],
-    *,
-    image_shape: tuple[int, int, int],
-    num_classes: int,
-    batch_size: int,
-    seconds: float,
-    cpus: int,
-    gpu: bool,
-) -> list[dict[str, Any]]:
-    """A row for each network, in the order of the names.
+def compare(
+    experiment: ExperimentArgument = "latest",
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="VARIANT", help="Compare the others with this one, not with the default."),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option("--alpha", metavar="A", help="The chance that any of the differences found is none.")
+    ] = 0.05,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Also draw error against costs: FILE.svg or FILE.png."),
+    ] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Say which variants differ in test error, and what each costs.
 
-    Raises:
-        ConfigError: a GPU was asked for and there is none, fewer than two networks are named, or one has no shape of
-            its own.
-        ModelError: a network cannot be made for such images.
+    Differences are paired: over the same seeds, and over the same test images.
+    One is called so only where both tell it from luck, corrected for all
+    comparisons made. The baseline is the first variant of the file that grows,
+    or else the first; to compare with another, choose it before you see the
+    results. Twins are compared with their parents as well. To choose a network,
+    go by the validation error: growres results.
     """
-    if len(set(names)) < 2:
-        raise ConfigError(f"Cannot compare {names[0]} with itself: name two different networks or more.")
-    for name in names:
-        if any(argument.required for argument in zoo.describe(name).arguments):
-            raise ConfigError(
-                f"Cannot compare {name}: it has no shape of its own. Name a network that has, as {name}26."
-            )
-    device = _device(gpu=gpu)
-    channels, image_size, _ = image_shape
-    torch.set_num_threads(cpus)
-    networks = {
-        name: zoo.create_model(name, num_classes=num_classes, in_channels=channels, image_size=image_size)
-        for name in dict.fromkeys(names)
-    }
-    counts = {name: seen_in_image(count(network, image_shape), image_size) for name, network in networks.items()}
+    from growres.analysis.comparison import compare_variants
+    from growres.home import growres_home
+    from growres.report.comparison import read_results
+    from growres.report.drawing import check_picture_path
+    from growres.report.pareto import draw_pareto
 
-    def tell(name: str, number: int) -> None:
-        if number == 0:
-            say(f"measuring {name}")
-
-    speeds = measure_throughput(
-        networks,
-        image_shape,
-        num_classes=num_classes,
-        batch_size=batch_size,
-        seconds=seconds,
-        device=device,
-        on_round=tell,
-    )
-    setting = {
-        "image_shape": list(image_shape),
-        "num_classes": num_classes,
-        "batch_size": batch_size,
-        "device": torch.cuda.get_device_name(device) if gpu else "cpu",
-        "cpus": cpus,
-    }
-    return [{"name": name, **_figures(counts[name], speeds[name]), **setting} for name in networks]
+    if picture is not None:
+        check_picture_path(picture)
+    with open_store() as store:
+        found = store.find_experiment(experiment)
+        results = read_results(store, found.id, growres_home() / "runs" / found.id)
+    chosen = results.baseline(baseline)
+    pairs = [(pair.parent, pair.variant) for pair in results.twins]
+    comparison = compare_variants(results.trials, baseline=chosen, also=pairs, alpha=alpha)
+    if picture is not None:
+        draw_pareto(picture, comparison, results.trials, title=f"{found.name} ({found.id})")
+    _print(_head(found, chosen, results, comparison), results, comparison, output)
+    _say_what_is_missing(results)
+    if output is Format.TABLE:
+        _say_how_to_read_it(comparison, chosen, "as asked for" if baseline else results.why_baseline(chosen))
+    if picture is not None:
+        say(f"Drawn: {figures.text(picture)}")
 
 
-def _figures(counts: Counts, speed: Throughput) -> dict[str, Any]:
+def _head(experiment: ExperimentRow, baseline: str, results: ExperimentResults, comparison: VariantComparison) -> Row:
     return {
-        "num_params": counts.num_params,
-        "macs": counts.macs,
-        "depth": counts.depth,
-        "shortest_path": counts.shortest_path,
-        "receptive_field": list(counts.receptive_field),
-        "images_per_s": speed.images_per_s,
-        "slowest_images_per_s": speed.slowest,
-        "quickest_images_per_s": speed.quickest,
-        "spread": f"{figures.whole(speed.slowest)}..{figures.whole(speed.quickest)}",
+        "experiment": experiment.id,
+        "name": experiment.name,
+        "baseline": baseline,
+        "alpha": comparison.alpha,
+        "power": comparison.power,
+        "left_out": results.left_out,
+        "without_images": results.without_images,
     }
 
 
-def _device(*, gpu: bool) -> torch.device:
-    if not gpu:
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ConfigError("Cannot compare on a GPU: PyTorch finds none here. Leave --gpu out, or see: growres doctor")
-    return torch.device("cuda:0")
+def _print(head: Row, results: ExperimentResults, comparison: VariantComparison, output: Format) -> None:
+    variants = _variant_rows(comparison, results)
+    kinds = {(pair.parent, pair.variant): pair.twin for pair in results.twins}
+    against = [
+        _difference_row(one, kinds.get((one.baseline, one.variant))) for one in comparison.against(head["baseline"])
+    ]
+    twins = [_difference_row(comparison.between(*pair), twin) for pair, twin in kinds.items()]
+    others = [row for row in against if row["twin"] is None]
+    match output:
+        case Format.JSON:
+            print_json(head | {"variants": variants, "differences": against, "twins": twins})
+        case Format.CSV:  # two tables in one stream are no CSV; that of variants is growres results --by variant
+            print_rows([*others, *twins], _difference_columns("variant"), output)
+        case _:
+            print_rows(*_shown_variants(variants), output)
+            _print_differences(
+                f"Against {figures.text(head['baseline'])}", others, _difference_columns("variant"), output
+            )
+            twin_of = Column(key="baseline", title="twin of", min_width=12)
+            _print_differences("Twins", twins, [*_difference_columns("twin"), twin_of], output)
+            _print_sentences([*others, *twins], output)
+
+
+# ---------------------------------------------------------------------------------------------------------- variants
+
+
+def _variant_rows(comparison: VariantComparison, results: ExperimentResults) -> list[Row]:
+    return [
+        dataclasses.asdict(summary)
+        | {
+            "fronts": [front.cost for front in comparison.fronts if summary.variant in front.variants],
+            "left_out": results.left_out.get(summary.variant, Counter()),
+        }
+        for summary in comparison.variants
+    ]
+
+
+def _shown_variants(rows: Sequence[Row]) -> tuple[list[Row], list[Column]]:
+    shown = [
+        row
+        | {
+            "test_error": figures.percent_with_spread(row["mean_test_error"], row["std_test_error"]),
+            "fronts": " ".join(_COSTS[cost] for cost in row["fronts"]) or figures.ABSENT,
+            "left_out": sum(row["left_out"].values()) or None,
+        }
+        for row in rows
+    ]
+    return shown, without_empty(_VARIANT_COLUMNS, shown, "left_out")
+
+
+# ------------------------------------------------------------------------------------------------------- differences
+
+
+def _difference_row(one: VariantDifference, twin: str | None) -> Row:
+    return dataclasses.asdict(one) | {"twin": twin, "sentence": one.sentence}
+
+
+def _difference_columns(what: str) -> list[Column]:
+    return [
+        Column(key="variant", title=what, min_width=12),
+        figure("difference", title="drop", show=_signed_points),
+        figure("interval_over_seeds", title="over seeds", show=_interval, leave_out=2),
+        figure("interval_over_images", title="over images", show=_interval, leave_out=3),
+        figure("p_value_adjusted", title="p", show=figures.decimal),
+        figure("smallest_detectable", title="detects", show=_detectable, leave_out=1),
+        figure("seeds", title="seeds", show=lambda seeds: str(len(seeds)), leave_out=4),
+        figure("num_images", title="images", show=figures.whole, leave_out=5),
+        Column(key="verdict"),
+    ]
+
+
+def _signed_points(fraction: float | None) -> str:
+    return figures.ABSENT if fraction is None else f"{100 * fraction:+.2f} pp"
+
+
+def _detectable(fraction: float | None) -> str:
+    return "nothing" if fraction is not None and fraction > 1 else figures.points(fraction)
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return figures.ABSENT if interval is None else f"{100 * interval[0]:+.2f}..{100 * interval[1]:+.2f}"
+
+
+def _print_differences(title: str, rows: Sequence[Row], columns: Sequence[Column], output: Format) -> None:
+    if rows:
+        print(f"\n{'## ' if output is Format.MD else ''}{title}\n")
+        print_rows(rows, columns, output)
+
+
+def _print_sentences(rows: Sequence[Row], output: Format) -> None:
+    """Each pair once: a twin may be the baseline itself."""
+    sentences = {frozenset((row["baseline"], row["variant"])): row["sentence"] for row in rows}
+    if sentences:
+        print()
+    for sentence in map(figures.text, sentences.values()):
+        print(f"- {sentence}" if output is Format.MD else sentence)
+
+
+# -------------------------------------------------------------------------------------------------------------- talk
+
+
+def _say_how_to_read_it(comparison: VariantComparison, baseline: str, why: str) -> None:
+    if not comparison.differences:
+        say(
+            f"\nOnly one variant, {figures.text(baseline)}, has trials that succeeded: there is nothing to compare it "
+            f"with."
+        )
+        return
+    number = comparison.differences[0].num_comparisons
+    say(f"\nBaseline: {figures.text(baseline)}, {why}.")
+    say(
+        f"Drop: its mean test error less the variant's; detects: what would have shown {100 * comparison.power:g}% of "
+        f"the time; both in percentage points."
+    )
+    say(
+        f"p: the larger one of seeds and images, corrected (Holm) for {figures.number_of(number, 'comparison')}; the "
+        f"intervals hold together at {100 * (1 - comparison.alpha):g}%."
+    )
+    say("Pareto fronts: no other variant has a lower mean error for less of these, luck not counted.")
+
+
+def _say_what_is_missing(results: ExperimentResults) -> None:
+    left_out = sum(results.left_out.values(), start=Counter[str]())
+    if left_out:
+        counts = ", ".join(f"{number} {status}" for status, number in left_out.most_common())
+        say(f"\nLeft out: {figures.number_of(left_out.total(), 'trial')} that did not succeed ({counts}).")
+        absent = [name for name in results.left_out if name not in {trial.variant for trial in results.trials}]
+        if absent:
+            say(f"None has succeeded of: {', '.join(map(figures.text, absent))}.")
+    if results.without_images:
+        number, reasons = len(results.without_images), results.without_images.values()
+        say(
+            f"\nWhich test images they got right is not known of {number} of {len(results.trials)} trials, and what "
+            f"has to do with their variants is compared over seeds only. The first reason: "
+            f"{figures.text(next(iter(reasons)))}"
+        )

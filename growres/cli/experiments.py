@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import math
 import socket
 import sys
 import time
@@ -180,11 +179,6 @@ def print_growth_steps(rows: Sequence[dict[str, Any]], output: Format) -> None:
     print_rows(rows, [column for column in columns if not ordinary.get(column.key)], output)
 
 
-def by_error(rows: Iterable[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    """The rows by an error, smallest first, those that have none last; in their order where it is the same."""
-    return sorted(rows, key=lambda row: math.inf if row[key] is None else row[key])
-
-
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{number} {status}" for status, number in counts.items() if number)
 
@@ -351,16 +345,16 @@ def results(
 ) -> None:
     """Show the leaderboard of an experiment.
 
-    Trials stand by validation error, which is what to choose by; variants by
-    their mean test error. The deviation is that over seeds, n - 1 in the
-    denominator, in percentage points.
+    Trials and variants stand by their validation error, which is what to choose
+    by. The deviation is that over seeds, n - 1 in the denominator, in percentage
+    points.
     """
     with open_store() as store:
         found = store.find_experiment(experiment)
         if by == "trial":
             print_leaderboard(store.leaderboard(found.id), output)
         else:
-            _print_variants(by_error(store.leaderboard_by_variant(found.id), "test_error"), output)
+            _print_variants(store.leaderboard_by_variant(found.id), output)
     if output is Format.TABLE:
         say(f"\n{_headline(found)}")
 

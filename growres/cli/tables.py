@@ -98,7 +98,8 @@ def figure(
 def print_rows(
     rows: Sequence[Row], columns: Sequence[Column], output: Format, *, stream: TextIO | None = None
 ) -> list[str]:
-    """Writes rows in a format. A table and Markdown show `columns`; JSON and CSV every field of the rows.
+    """Writes rows in a format. A table and Markdown show `columns`; JSON and CSV every field of the rows, raw but for
+    CSV's control characters where a terminal would obey them.
 
     Of no rows a table shows nothing. Returns the headings of those columns that the terminal had no room for, in whole
     or in part.
@@ -109,7 +110,7 @@ def print_rows(
         case Format.JSON:
             print_json(list(rows), stream=stream)
         case Format.CSV:
-            stream.write(_csv(rows, columns))
+            stream.write(_csv(rows, columns, escaped=stream.isatty()))
         case Format.MD:
             stream.writelines(f"{line}\n" for line in markdown_lines(rows, columns))
         case Format.TABLE if rows:
@@ -142,8 +143,15 @@ def print_facts(facts: Row, output: Format, *, show: Mapping[str, Callable[[Any]
 def print_json(document: Any, *, stream: TextIO | None = None) -> None:
     """Writes one JSON document: times in ISO 8601 UTC, and null for what JSON has no number for."""
     stream = stream or sys.stdout
-    json.dump(_json_ready(document), stream, indent=2, ensure_ascii=False, allow_nan=False)
-    stream.write("\n")
+    text = json.dumps(_json_ready(document), indent=2, ensure_ascii=False, allow_nan=False)
+    stream.writelines(f"{_escaped(line)}\n" for line in text.split("\n"))
+
+
+def _escaped(json_line: str) -> str:
+    r"""The same in JSON, with the control characters that it lets stand, such as U+009B, as \u009b."""
+    if json_line.isprintable():
+        return json_line
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in json_line)
 
 
 def _json_ready(value: Any) -> Any:
@@ -162,12 +170,14 @@ def _json_ready(value: Any) -> Any:
     return str(value)
 
 
-def _csv(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+def _csv(rows: Sequence[Row], columns: Sequence[Column], *, escaped: bool) -> str:
     fields = list(rows[0]) if rows else [column.key for column in columns]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(fields)
-    writer.writerows([_csv_value(row[field]) for field in fields] for row in rows)
+    for row in rows:
+        values = [_csv_value(row[field]) for field in fields]
+        writer.writerow([figures.text(v) if escaped and isinstance(v, str) else v for v in values])
     return buffer.getvalue()
 
 

@@ -225,7 +225,7 @@ def compare(
     The speed is that of growres's own loop with SGD, in the precision that precision: auto would take, measured in
     turns: the median of five.
     """
-    from growres.cli.comparison import compare_networks
+    from growres.cli.zoo_comparison import compare_networks
 
     rows = compare_networks(
         [_known(name, "compare") for name in names],

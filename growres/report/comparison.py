@@ -3,7 +3,6 @@ images, which stand in files beside it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from growres.analysis.comparison import TrialResult
 from growres.errors import AnalysisError, CheckpointError, ConfigError
+from growres.report.outputs import read_outputs, recorded_digests
 from growres.store import Store, TrialRow
 from growres.training.checkpoint import outputs_folder
-from growres.training.outputs import ImageOutputs, load_outputs
+from growres.training.outputs import ImageOutputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,15 +199,6 @@ class _TestImages:
 
     def _outputs(self, row: TrialRow) -> ImageOutputs:
         path = outputs_folder(self.run_folder, row.id) / "test.npz"
-        recorded = {
-            artifact["sha256"]
-            for artifact in self.store.artifacts(row.id)
-            if artifact["kind"] == "outputs" and self.run_folder / artifact["path"] == path
-        }
         if not path.is_file():
             raise CheckpointError(f"There is no {path} on this machine.")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest not in recorded:
-            raise CheckpointError(f"{path} is not the file that trial {row.id} wrote: its sha256 is another.")
-        return load_outputs(path)
+        return read_outputs(path, row.id, recorded_digests(self.store, row.id))

@@ -288,13 +288,13 @@ def _outputs(growth: StoredGrowth, name: str) -> ImageOutputs:
 
     Raises:
         AnalysisError: if the file is not on this machine.
-        CheckpointError: if it is damaged.
+        CheckpointError: if it is damaged, or not the one that the trial wrote.
     """
-    from growres.training.outputs import load_outputs
+    from growres.report.outputs import read_outputs
 
     path = growth.outputs / f"{name}.npz"
     if path.is_file():
-        return load_outputs(path)
+        return read_outputs(path, growth.trial.id, growth.digests)
     if name == "validation" and not growth.is_finished:
         raise AnalysisError(f"there is no {path} before the trial ends")
     there = f" The trial ran on {growth.host}: copy its outputs from there." if growth.host else ""

@@ -63,6 +63,8 @@ class StoredGrowth:
     epochs: list[dict[str, Any]]
     outputs: Path
     """The folder of what the networks said of whole splits; it may not be there."""
+    digests: Mapping[str, str]
+    """Of the files in it, as the store has them: see `growres.report.outputs`."""
 
     @property
     def is_finished(self) -> bool:
@@ -100,6 +102,7 @@ def read_growth(store: Store, reference: str) -> StoredGrowth:
         AnalysisError: if it does not grow, or has not trained its first network yet.
     """
     from growres.home import growres_home
+    from growres.report.outputs import recorded_digests
     from growres.training.checkpoint import outputs_folder
 
     trial = store.find_trial(reference)
@@ -123,6 +126,7 @@ def read_growth(store: Store, reference: str) -> StoredGrowth:
         growth_steps=steps,
         epochs=store.epochs(trial.id),
         outputs=outputs_folder(growres_home() / "runs" / trial.experiment_id, trial.id),
+        digests=recorded_digests(store, trial.id),
     )
 
 

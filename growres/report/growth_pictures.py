@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growres.analysis.boosting import BoostingAnalysis
+from growres.analysis.points import error_variance
 from growres.report.drawing import BLUE, GREY, ORANGE, VERMILION, new_figure, plain_log_ticks, save_picture
 from growres.report.growth import GrownNetwork
 
@@ -28,20 +29,39 @@ class _Errors:
     """How errors are drawn: in percent, and on a logarithmic axis where they span much, an error of 0 too."""
 
     is_log: bool
-    least: float
-    """Percent: half an image of the validation split."""
+    num_images: int
     has_zero: bool
 
     @classmethod
     def of(cls, errors: Iterable[float | None], num_images: int) -> _Errors:
-        least = 50 / num_images
         percent = [100 * error for error in errors if error is not None]
-        is_wide = max(percent) > _WIDE * max(min(percent), least)
-        return cls(is_log=is_wide, least=least, has_zero=min(percent) == 0)
+        is_wide = max(percent) > _WIDE * max(min(percent), 50 / num_images)
+        return cls(is_log=is_wide, num_images=num_images, has_zero=min(percent) == 0)
+
+    @property
+    def least(self) -> float:
+        """Percent: half an image of the validation split."""
+        return 50 / self.num_images
+
+    @property
+    def caption(self) -> str:
+        """What the bars are."""
+        return (
+            f"Bars: one standard error, n = {self.num_images:,} validation images; the luck of a seed is not in them."
+        )
 
     def __call__(self, error: float | None) -> float:
         percent = 100 * (error or 0.0)
         return max(percent, self.least) if self.is_log else percent
+
+    def bars(self, errors: Sequence[float | None]) -> list[list[float]]:
+        """One standard error below and above each height, not beyond what an error can be."""
+        spreads = [100 * error_variance(error or 0.0, self.num_images) ** 0.5 for error in errors]
+        heights = [self(error) for error in errors]
+        lowest = self.least if self.is_log else 0.0
+        below = [min(spread, height - lowest) for spread, height in zip(spreads, heights, strict=True)]
+        above = [min(spread, 100 - height) for spread, height in zip(spreads, heights, strict=True)]
+        return [below, above]
 
     def label(self, axes: Axes) -> None:
         """The axis, once all is drawn."""
@@ -56,7 +76,9 @@ class _Errors:
 
 
 def draw_error_against_flops(path: Path, networks: Sequence[GrownNetwork], *, num_images: int, title: str) -> None:
-    """Draws the validation error of the network as accepted, a stair over the FLOPs spent, and what was not accepted.
+    """Draws the validation error of the network as it was, a stair over the FLOPs spent, and what was not accepted.
+
+    Where the grown network was pruned, the stair goes on with what pruning left.
 
     Args:
         networks: of one growth, the shallow one first.
@@ -68,26 +90,20 @@ def draw_error_against_flops(path: Path, networks: Sequence[GrownNetwork], *, nu
 
     figure = new_figure(7.6, 5.0)
     axes = figure.subplots()
-    grown = [one for one in networks if one.is_grown and one.train_flops_total is not None]
-    kept = [one for one in grown if one.verdict in ("start", "accepted")]
-    end = max(one.train_flops_total or 0 for one in networks)
-    errors = _Errors.of([one.val_error for one in grown], num_images)
-    heights = [errors(one.val_error) for one in kept]
-    axes.step(
-        [*map(_flops, kept), end], [*heights, heights[-1]], where="post", color=BLUE, linewidth=1.6,
-        label="network as accepted so far",
-    )  # fmt: skip
-    _scatter(axes, _flops, errors, kept, [one for one in grown if one not in kept])
-    for network, height in zip(kept, heights, strict=True):
-        axes.annotate(
-            f"{network.num_blocks}", (_flops(network), height), xytext=(5, 5), textcoords="offset points",
-            fontsize=8.5,
-        )  # fmt: skip
+    measured = [
+        one
+        for one in networks
+        if one.val_error is not None and not one.is_screened_out and one.train_flops_total is not None
+    ]
+    kept = [one for one in measured if one.verdict in ("start", "accepted")]
+    errors = _Errors.of([one.val_error for one in measured], num_images)
+    _draw_stair(axes, errors, kept, end=max(one.train_flops_total or 0 for one in networks))
+    _scatter(axes, _flops, errors, kept, [one for one in measured if one not in kept])
     axes.set_xlabel("FLOPs of training spent so far, rejected proposals and control arms included")
     axes.xaxis.set_major_formatter(EngFormatter())
     errors.label(axes)
     _finish(axes)
-    _say_below(figure, "The numbers are residual blocks.")
+    _say_below(figure, f"The numbers are residual blocks. {errors.caption}")
     figure.suptitle(title, fontsize=12)
     save_picture(figure, path)
 
@@ -104,33 +120,18 @@ def draw_proposals(path: Path, networks: Sequence[GrownNetwork], *, num_images: 
     proposals = [one for one in networks if one.step > 0]
     figure = new_figure(max(7.6, min(14.0, 2.6 + 0.42 * len(proposals))), 5.0)
     axes = figure.subplots()
-    steps = [one.step for one in proposals]
     arms = [(one.val_error_before, one.val_error, one.val_error_control) for one in proposals]
     errors = _Errors.of([error for errors_of_step in arms for error in errors_of_step], num_images)
-    axes.hlines(
-        [errors(one.val_error_before) for one in proposals],
-        [step - 0.36 for step in steps], [step + 0.36 for step in steps],
-        color="black", linewidth=1.6, label="its parent",
-    )  # fmt: skip
+    _draw_parents(axes, errors, proposals)
     trained = [one for one in proposals if one.val_error is not None]
     accepted = [one for one in trained if one.verdict == "accepted"]
     _scatter(axes, lambda one: one.step - _SET_OFF, errors, accepted, [one for one in trained if one not in accepted])
-    controls = [one for one in proposals if one.val_error_control is not None]
-    if controls:
-        axes.plot(
-            [one.step + _SET_OFF for one in controls], [errors(one.val_error_control) for one in controls],
-            linestyle="none", marker="^", markersize=6.5, color=ORANGE, markeredgecolor="black", markeredgewidth=0.7,
-            label="control arm: the same epochs without the block",
-        )  # fmt: skip
-    diverged = [one.step for one in proposals if one.val_error is None]
-    if diverged:
-        axes.plot(
-            diverged, [0.97] * len(diverged), transform=axes.get_xaxis_transform(), linestyle="none", marker="x",
-            color=VERMILION, label="candidate diverged",
-        )  # fmt: skip
+    _draw_controls(axes, errors, [one for one in proposals if one.val_error_control is not None])
+    _mark_diverged(axes, [one for one in proposals if one.val_error is None])
     _label_steps(axes, proposals)
     errors.label(axes)
     _finish(axes)
+    _say_below(figure, f"{errors.caption}\nA step's networks see the same images: their differences are known better.")
     figure.suptitle(title, fontsize=12)
     save_picture(figure, path)
 
@@ -174,11 +175,57 @@ def _scatter(
         (declined, "o", VERMILION, "white", "proposal not accepted"),
     ):
         if networks:
-            axes.plot(
-                [place(one) for one in networks], [errors(one.val_error) for one in networks], linestyle="none",
-                marker=marker, markersize=7, color=color, markerfacecolor=fill, markeredgewidth=1.5, zorder=3,
-                label=label,
+            measured = [one.val_error for one in networks]
+            axes.errorbar(
+                [place(one) for one in networks], [errors(error) for error in measured], yerr=errors.bars(measured),
+                linestyle="none", marker=marker, markersize=7, color=color, markerfacecolor=fill, markeredgewidth=1.5,
+                elinewidth=0.9, capsize=2.5, zorder=3, label=label,
             )  # fmt: skip
+
+
+def _draw_stair(axes: Axes, errors: _Errors, kept: Sequence[GrownNetwork], *, end: float) -> None:
+    """The error of the network as it was at each moment, numbered by its blocks."""
+    heights = [errors(one.val_error) for one in kept]
+    axes.step(
+        [*map(_flops, kept), end], [*heights, heights[-1]], where="post", color=BLUE, linewidth=1.6,
+        label="network as accepted so far",
+    )  # fmt: skip
+    for network, height in zip(kept, heights, strict=True):
+        axes.annotate(
+            f"{network.num_blocks}", (_flops(network), height), xytext=(5, 5), textcoords="offset points",
+            fontsize=8.5,
+        )  # fmt: skip
+
+
+def _draw_parents(axes: Axes, errors: _Errors, proposals: Sequence[GrownNetwork]) -> None:
+    steps, measured = [one.step for one in proposals], [one.val_error_before for one in proposals]
+    heights = [errors(error) for error in measured]
+    axes.hlines(
+        heights, [step - 0.36 for step in steps], [step + 0.36 for step in steps], color="black", linewidth=1.6,
+        label="its parent",
+    )  # fmt: skip
+    axes.errorbar(
+        steps, heights, yerr=errors.bars(measured), linestyle="none", color="black", elinewidth=0.9, capsize=2.5
+    )
+
+
+def _draw_controls(axes: Axes, errors: _Errors, controls: Sequence[GrownNetwork]) -> None:
+    if controls:
+        measured = [one.val_error_control for one in controls]
+        axes.errorbar(
+            [one.step + _SET_OFF for one in controls], [errors(error) for error in measured],
+            yerr=errors.bars(measured), linestyle="none", marker="^", markersize=6.5, color=ORANGE,
+            markeredgecolor="black", markeredgewidth=0.7, elinewidth=0.9, capsize=2.5,
+            label="control arm: the same epochs without the block",
+        )  # fmt: skip
+
+
+def _mark_diverged(axes: Axes, diverged: Sequence[GrownNetwork]) -> None:
+    if diverged:
+        axes.plot(
+            [one.step for one in diverged], [0.97] * len(diverged), transform=axes.get_xaxis_transform(),
+            linestyle="none", marker="x", color=VERMILION, label="candidate diverged",
+        )  # fmt: skip
 
 
 def _label_steps(axes: Axes, proposals: Sequence[GrownNetwork]) -> None:

@@ -55,7 +55,7 @@ def ancestors(growth_curve: Sequence[Row], growth_steps: Sequence[Row]) -> list[
     trunk = [_ancestor(None, first)]
     state_after = {row["step"]: row for row in growth_curve}
     parent_step = 0
-    for _, proposals in groupby(growth_steps, key=_round):
+    for _, proposals in groupby(growth_steps, key=lambda row: row["round"]):  # of a round, all have the same parent
         parent, begun_from = trunk[-1], parent_step
         for row in proposals:
             proposed = _proposed(row, begun_from)
@@ -65,11 +65,6 @@ def ancestors(growth_curve: Sequence[Row], growth_steps: Sequence[Row]) -> list[
             else:
                 parent.declined.append(proposed)
     return trunk
-
-
-def _round(growth_step: Row) -> int:
-    """Proposals of one round had the same parent; where the store knows no rounds, each is one of its own."""
-    return int(growth_step.get("round", growth_step["step"]))
 
 
 def _ancestor(accepted: ProposedStep | None, state: Row) -> Ancestor:
@@ -82,11 +77,19 @@ def _ancestor(accepted: ProposedStep | None, state: Row) -> Ancestor:
 
 
 def _proposed(row: Row, parent_step: int) -> ProposedStep:
-    copied = ("step", "stage", "block", "val_error_before", "val_error_candidate", "val_error_control", "p_value")
+    copied = (
+        "step",
+        "kind",
+        "stage",
+        "block",
+        "val_error_before",
+        "val_error_candidate",
+        "val_error_control",
+        "p_value",
+    )
     return ProposedStep(
         **{name: row[name] for name in copied},
         parent_step=parent_step,
-        kind=row.get("kind", "append"),
         verdict=row["verdict"],
         reason=row["reason"],
         num_params=row["num_params_after"],

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growres.analysis.comparison import TrialResult, VariantComparison, VariantSummary, compare_variants
+from growres.analysis.comparison import TrialResult, VariantComparison, VariantSummary
 from growres.analysis.pareto import Cost, Front
 from growres.report.drawing import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, save_picture
 
@@ -27,18 +26,16 @@ _AXES: dict[Cost, str] = {
 }
 
 
-def draw_pareto(path: Path, trials: Sequence[TrialResult], *, title: str = "") -> None:
+def draw_pareto(path: Path, comparison: VariantComparison, trials: Sequence[TrialResult], *, title: str = "") -> None:
     """Draws error against each cost to an .svg or .png file: variants as means over their seeds, seeds as small points.
 
     Colour and shape both tell a variant, so that a print in grey and any colour vision can.
 
+    Args:
+        trials: those that were compared.
     Raises:
-        AnalysisError: if the trials cannot be compared.
         ConfigError: if matplotlib is not installed or the file cannot be written.
     """
-    # Means and fronts are shown, and no differences: as few are made as can be, and without the images.
-    unpaired = [replace(trial, correct=None) for trial in trials]
-    comparison = compare_variants(unpaired, baseline=trials[0].variant if trials else None)
     figure = new_figure(11, 4.6 + 0.25 * (len(comparison.variants) // _LEGEND_COLUMNS))
     panels = figure.subplots(1, len(comparison.fronts), sharey=True)
     for axes, front in zip(panels, comparison.fronts, strict=True):

@@ -263,9 +263,10 @@ class Store:
     def progress(self, experiment_id: str) -> list[dict[str, Any]]:
         """One row a trial, as it stands now.
 
-        `epochs` counts all arms, and `images_per_s` is of the newest that is no control. `val_error` is that of the
-        network as accepted so far, never that of a candidate under trial or rejected. `num_blocks` is None where
-        neither the configuration nor a result tells it.
+        `epochs` counts all arms, and `images_per_s` is of the newest that is neither a control, which a candidate goes
+        before, nor a screening, whose images are features made beforehand. `val_error` is that of the network as
+        accepted so far, never that of a candidate under trial or rejected. `num_blocks` is None where neither the
+        configuration nor a result tells it.
         """
         return self._dicts(_progress(experiment_id))
 
@@ -400,7 +401,8 @@ def _rows_of(table: Any, trial_id: str) -> Select[Any]:
 def _progress(experiment_id: str) -> Select[Any]:
     """Reads each trial's epochs along their primary key, which puts the arm `network` after `candidate`."""
     own_epochs = select(Epoch).where(Epoch.trial_id == Trial.id)
-    backwards = own_epochs.order_by(Epoch.growth_step.desc(), Epoch.arm.desc(), Epoch.epoch.desc()).limit(1)
+    key = (Epoch.growth_step, Epoch.arm, Epoch.replicate, Epoch.epoch)
+    backwards = own_epochs.order_by(*(column.desc() for column in key)).limit(1)
     own_steps = select(GrowthStep).where(GrowthStep.trial_id == Trial.id)
     newest_step = own_steps.order_by(GrowthStep.step.desc()).limit(1)
     accepted = GrowthStep.verdict == "accepted"
@@ -429,7 +431,7 @@ def _progress(experiment_id: str) -> Select[Any]:
             func.coalesce(Trial.num_blocks, Trial.initial_blocks + blocks_added).label("num_blocks"),
             val_error.label("val_error"),
             newest_step.with_only_columns(GrowthStep.verdict).scalar_subquery().label("last_verdict"),
-            backwards.where(Epoch.arm != "control")
+            backwards.where(Epoch.arm.in_(("network", "candidate")))
             .with_only_columns(Epoch.images_per_s)
             .scalar_subquery()
             .label("images_per_s"),

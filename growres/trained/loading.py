@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from torch import Tensor
 
 from growres.errors import CheckpointError, GrowresWarning, NotFoundError
 from growres.home import growres_home
 from growres.store import Store, TrialRow
 from growres.trained.model import TrainedModel
-from growres.training.checkpoint import checkpoint_path, load_checkpoint
+from growres.training.checkpoint import check_written, checkpoint_path, load_checkpoint
 
 EXPORTED = ".pt"
 
@@ -38,7 +49,7 @@ def load_model(reference: str | Path) -> TrainedModel:
     if not path.is_file():
         raise NotFoundError(_why_absent(trial, path, host))
     if trial.status == "succeeded":
-        _check_digest(path, trial, {artifact["sha256"] for artifact in written})
+        check_written(path, trial.id, {artifact["sha256"] for artifact in written})
     else:
         warnings.warn(
             f"trial {trial.id} is {trial.status}, not finished: this is its network as of its last checkpoint",
@@ -58,6 +69,46 @@ def _load_file(path: Path) -> TrainedModel:
     return _model_of(state, path, source=str(path))
 
 
+class _Images(BaseModel):
+    """What describe_images said of the data set."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    class_names: Annotated[list[str], Field(min_length=2)]
+    channels: Literal[1, 3]
+    image_size: PositiveInt
+    mean: list[FiniteFloat]
+    std: list[Annotated[FiniteFloat, Field(gt=0)]]
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _one_for_each_channel(cls, values: list[float], info: ValidationInfo) -> list[float]:
+        channels = info.data.get("channels", len(values))
+        if len(values) != channels:
+            raise ValueError(f"{len(values)} values for {channels} channels")
+        return values
+
+
+class _Architecture(BaseModel):
+    """The zoo checks its own arguments, which are the rest."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+    name: str
+
+
+class _Network(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, arbitrary_types_allowed=True)
+    architecture: _Architecture
+    weights: dict[str, Tensor]
+
+
+class _SavedModel(BaseModel):
+    """The sections of a checkpoint that a TrainedModel is made of, each of the type that it takes."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    network: _Network
+    images: _Images
+
+
 def _model_of(state: dict[str, Any], path: Path, *, source: str) -> TrainedModel:
     if not state.keys() >= {"network", "images"}:
         raise CheckpointError(
@@ -65,8 +116,16 @@ def _model_of(state: dict[str, Any], path: Path, *, source: str) -> TrainedModel
             f"with. An older growres wrote it, or another program. Train it again: growres submit"
         )
     try:
+        _SavedModel.model_validate(state)
         return TrainedModel.from_state(state, source=source)
-    except (KeyError, TypeError, RuntimeError) as error:  # RuntimeError: load_state_dict, of weights that do not fit
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"Cannot use the network in {path}: {where}: {first['msg']}. The file was changed, or another program "
+            f"wrote it. Export it again, or train it again: growres submit"
+        ) from error
+    except (TypeError, ValueError, RuntimeError) as error:  # arguments or weights that are none of such a network
         reason = str(error).partition("\n")[0]
         raise CheckpointError(
             f"Cannot use the network in {path}: its architecture, weights and class names do not belong together "
@@ -79,14 +138,3 @@ def _why_absent(trial: TrialRow, path: Path, host: str | None) -> str:
     if trial.attempt == 0:
         where = f" It has not begun. Go on with: growres resume {trial.experiment_id}"
     return f"Trial {trial.id} ({trial.status}) has no checkpoint: there is no {path}.{where}"
-
-
-def _check_digest(path: Path, trial: TrialRow, recorded: set[str]) -> None:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest not in recorded:
-        known = ", ".join(sorted(sha256[:12] for sha256 in recorded)) or "none"
-        raise CheckpointError(
-            f"Refusing {path}: its sha256 begins {digest[:12]}, and the store recorded {known} for trial {trial.id}. "
-            f"The file was changed after training. Restore it from a backup, or train again: growres submit"
-        )

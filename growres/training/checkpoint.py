@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
-import pickle
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,24 @@ def checkpoint_path(run_folder: Path, trial_id: str) -> Path:
 def outputs_folder(run_folder: Path, trial_id: str) -> Path:
     """Where what a trial's networks say of whole splits stands, as .npz files: see growres.training.outputs."""
     return run_folder / trial_id / "outputs"
+
+
+def check_written(path: Path, trial_id: str, recorded: Collection[str]) -> None:
+    """Returns if a file of a trial is, to the last bit, one that the trial wrote.
+
+    Args:
+        recorded: the sha256 digests in the store of the files that the trial wrote at this path.
+    Raises:
+        CheckpointError: if it is another.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest not in recorded:
+        known = ", ".join(sorted(sha256[:12] for sha256 in recorded)) or "none"
+        raise CheckpointError(
+            f"Refusing {path}: its sha256 begins {digest[:12]}, and the store recorded {known} for trial {trial_id}. "
+            f"The file was changed after training. Restore it from a backup, or train again: growres submit"
+        )
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -60,10 +79,11 @@ def load_checkpoint(path: Path, *, device: torch.device | None = None) -> dict[s
     """
     try:
         state = torch.load(path, map_location=device or torch.device("cpu"), weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a zip, a pickle or a text that is none of them fails in a way of its own each
         reason = str(error).partition("\n")[0]
         raise CheckpointError(
-            f"Cannot read the checkpoint {path}: {reason}. Remove the file to train its trial from the start."
+            f"Cannot read the checkpoint {path}: {type(error).__name__}: {reason}. "
+            f"Remove the file to train its trial from the start."
         ) from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} is no checkpoint of growres: it holds a {type(state).__name__}, not a dict.")

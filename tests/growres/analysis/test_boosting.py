@@ -220,5 +220,5 @@ def test_no_network_at_all_is_refused() -> None:
 
 def test_networks_of_other_classes_do_not_follow_each_other() -> None:
     labels = np.array([0, 1])
-    with pytest.raises(AnalysisError, match="followed? by|follow"):
+    with pytest.raises(AnalysisError, match=r"Cannot follow probabilities of shape \(2, 2\) by \(2, 4\)"):
         analyze_boosting(labels, [np.full((2, 2), 0.5), np.full((2, 4), 0.25)])

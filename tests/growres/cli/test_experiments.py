@@ -11,7 +11,7 @@ import time
 import pytest
 
 from growres.cli import experiments
-from growres.events import AttemptEnded, AttemptStarted
+from growres.events import AttemptEnded, AttemptStarted, TrialFinished
 from growres.store import NewExperiment, NewTrial, Recorder, Store
 from jobs.driver_lock import only_driver
 
@@ -85,6 +85,42 @@ def test_results_by_variant_have_mean_deviation_and_n(growres, experiment):
     assert dict(zip(heading, lenet5, strict=True))["failed"] == "1"  # what failed stands last
     raw = growres("results", "--by", "variant", "--format", "json").json
     assert raw[0]["val_error"] == pytest.approx(0.0261)
+
+
+@pytest.mark.parametrize("by", ["trial", "variant"])
+def test_results_stand_by_validation_error_whatever_the_test_error_says(growres, home, by):
+    errors = {"a": (0.3, 0.1), "b": (0.1, 0.3), "c": None}  # validation and test; c has not begun
+    trials = tuple(
+        NewTrial(variant=variant, seed=seed, procedure="end_to_end", model="lenet5", config={})
+        for variant in errors
+        for seed in (0, 1)
+    )
+    recorder = Recorder(None, home / "spool.jsonl")
+    with Store.open() as store:
+        experiment_id = store.add_experiment(NewExperiment(name="e", spec_text="", spec={}, trials=trials))
+        for trial in store.trials(experiment_id):
+            if of_variant := errors[trial.variant]:
+                recorder.record(trial.id, 1, AttemptStarted(host="laptop", device="cpu", pid=1))
+                recorder.record(trial.id, 1, finished(*of_variant))
+    recorder.close()
+    rows = growres("results", "--by", by, "--format", "json").json
+    assert list(dict.fromkeys(row["variant"] for row in rows)) == ["b", "a", "c"]
+    heading, _, first, *_ = rows_of(growres("results", "--by", by, "--format", "md").out)
+    assert first[heading.index("variant")] == "b"
+
+
+def finished(val_error, test_error):
+    return TrialFinished(
+        val_error=val_error,
+        test_error=test_error,
+        num_params=1000,
+        num_blocks=None,
+        train_flops=10**9,
+        epochs=1,
+        wall_s=1.0,
+        reason="done",
+        architecture={"name": "lenet5"},
+    )
 
 
 def test_markdown_rows_all_have_the_columns_of_the_heading(growres, experiment):

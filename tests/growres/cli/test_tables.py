@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from growres.cli import figures
-from growres.cli.tables import Column, Format, figure, markdown_lines, print_rows, table_lines
+from growres.cli.tables import Column, Format, figure, markdown_lines, print_json, print_rows, table_lines
 
 ROWS = [
     {"name": "simons", "error": 0.0209, "reason": "patience: the last three proposals were not accepted"},
@@ -105,3 +105,17 @@ def test_markdown_escapes_what_would_end_a_cell_and_is_aligned_in_the_source():
         "| -------- | ----: | ----------------------- |",
         "| 漢字 net |     - | diverged \\| at\\\\nstep 3 |",
     ]
+
+
+def test_no_text_drives_a_terminal_and_a_pipe_gets_it_raw():
+    texts = ["\x1b[2J", "\x9b2J", "two\nlines", "caf\u00e9", "\u202e", "\U000e0001"]
+    rows = [{"name": text} for text in texts]
+    terminal, pipe = Terminal(), io.StringIO()
+    for stream in (terminal, pipe):
+        print_rows(rows, (), Format.CSV, stream=stream)
+    assert [row["name"] for row in csv.DictReader(io.StringIO(pipe.getvalue(), newline=""))] == texts
+    assert all(line.isprintable() for line in terminal.getvalue().split("\n")) and "caf\u00e9" in terminal.getvalue()
+    document = Terminal()
+    print_json(rows, stream=document)
+    assert all(line.isprintable() for line in document.getvalue().split("\n")) and "caf\u00e9" in document.getvalue()
+    assert json.loads(document.getvalue()) == rows

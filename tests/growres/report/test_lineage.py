@@ -8,6 +8,8 @@ from growres.report.lineage import Ancestor, ancestors
 def step(number: int, verdict: str, **more: Any) -> dict[str, Any]:
     return {
         "step": number,
+        "kind": "append",
+        "round": number,
         "stage": 0,
         "block": number,
         "val_error_before": 0.2,

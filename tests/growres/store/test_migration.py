@@ -74,8 +74,12 @@ def test_a_saved_old_database_comes_through_an_upgrade_with_all_its_rows(empty_p
         assert (grown.num_params, grown.train_flops, grown.attempt) == (90123456789, 3 * 10**18, 2)
         assert (waiting.status, waiting.val_error) == ("queued", None)
         assert waiting.sweep_point == {"training.optimizer.lr": 0.1}
-        assert [row["train_loss"] for row in store.epochs("abcdef-1")] == [0.5, None]
-        assert [row["verdict"] for row in store.growth_steps("abcdef-1")] == ["accepted"]
+        assert [(row["train_loss"], row["replicate"]) for row in store.epochs("abcdef-1")] == [(0.5, 0), (None, 0)]
+        # A store from before there were rounds has one for each step, which appended a block with one seed.
+        told = ("step", "round", "kind", "num_replicates", "verdict")
+        assert [tuple(row[key] for key in told) for row in store.growth_steps("abcdef-1")] == [
+            (1, 1, "append", 1 if saved.stem == "0001" else 2, "accepted")
+        ]
         assert [row["status"] for row in store.attempts("abcdef-1")] == ["interrupted", "succeeded"]
         assert store.artifacts("abcdef-1")[0]["num_bytes"] == 5_000_000_000
 

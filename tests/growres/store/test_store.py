@@ -236,6 +236,23 @@ def test_progress_tells_where_a_growing_trial_stands(store, digits, recorder, st
     assert (grown["val_error"], grown["num_blocks"]) == (0.1875, 3)
 
 
+def test_the_speed_that_progress_tells_is_of_images_through_a_network(store, digits, recorder, started, epoch):
+    trial_id = f"{(experiment_id := store.add_experiment(digits()))}-1"
+    recorder.record(trial_id, 1, started)
+
+    def speed_after(**more):
+        recorder.record(trial_id, 1, epoch(1, **more))
+        recorder.flush()
+        return store.progress(experiment_id)[0]["images_per_s"]
+
+    assert speed_after(images_per_s=100.0) == 100.0
+    assert speed_after(growth_step=1, arm="screen", images_per_s=9000.0) == 100.0, "a screening sees features alone"
+    assert speed_after(growth_step=1, arm="candidate", images_per_s=80.0) == 80.0
+    assert speed_after(growth_step=1, arm="candidate", replicate=1, images_per_s=85.0) == 85.0, "the newest replicate"
+    assert speed_after(growth_step=1, arm="control", images_per_s=120.0) == 85.0
+    assert speed_after(growth_step=1, arm="network", images_per_s=70.0) == 70.0, "the last epochs of the network"
+
+
 def test_epochs_come_step_by_step_and_arm_by_arm(store, digits, recorder, started, epoch):
     trial_id = f"{store.add_experiment(digits())}-1"
     recorder.record(trial_id, 1, started)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,41 @@ def test_a_checkpoint_of_an_older_growres_is_told_from_a_damaged_one(trained: st
     save_checkpoint(tmp_path / "mixed.pt", state)
     with pytest.raises(CheckpointError, match="do not belong together"):
         growres.load_model(str(tmp_path / "mixed.pt"))
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "said"),
+    [
+        (("images", "mean"), 0.5, "images.mean: Input should be a valid list"),
+        (("images", "mean"), [0.5, 0.5], "images.mean: Value error, 2 values for 1 channels"),
+        (("images", "std"), [0.0], "images.std.0: Input should be greater than 0"),
+        (("images", "channels"), 2, "images.channels: Input should be 1 or 3"),
+        (("images", "class_names"), "0123456789", "images.class_names: Input should be a valid list"),
+        (("images",), ["a", "b"], "images: Input should be a valid dictionary"),
+        (("network", "architecture"), "lenet5", "network.architecture: Input should be a valid dictionary"),
+        (("network", "architecture"), {"name": "lenet99"}, "lenet99"),
+        (("network", "architecture"), {"name": "lenet5", "auxiliary_depth": "x"}, "do not belong together"),
+        (("network", "weights"), [1, 2], "network.weights: Input should be a valid dictionary"),
+    ],
+)
+def test_a_file_whose_parts_are_of_other_types_is_refused_by_the_part(
+    trained: str, home: Path, tmp_path: Path, section: tuple[str, ...], value: object, said: str
+) -> None:
+    state = load_checkpoint(checkpoint(home, trained, 2))
+    inner = state
+    for key in section[:-1]:
+        inner = inner[key]
+    inner[section[-1]] = value
+    save_checkpoint(tmp_path / "changed.pt", state)
+    with pytest.raises(CheckpointError, match=re.escape(said)):
+        growres.load_model(tmp_path / "changed.pt")
+
+
+@pytest.mark.parametrize("content", [b"hello", b"", b"\x80\x02.", b"PK\x03\x04", b"0123456789" * 100])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "hello.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"hello.pt: it is damaged, or no file of growres"):
+        growres.load_model(tmp_path / "hello.pt")
 
 
 def test_a_file_that_is_not_there_is_a_message() -> None:

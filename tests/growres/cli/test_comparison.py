@@ -164,7 +164,10 @@ def test_there_is_a_sentence_for_each_pair(growres: Growres, run_folder: Path) -
     assert sorted(sentences) == sorted(row["sentence"] for row in rows)
     for row in rows:
         if row["verdict"] == "no difference found":
-            assert row["sentence"].startswith("No difference found: ") and "could have been found" in row["sentence"]
+            assert (
+                row["sentence"].startswith("No difference found: ")
+                and "could have been found 80% of the time" in row["sentence"]
+            )
 
 
 def test_a_level_that_is_easy_to_pass_finds_more_and_has_narrower_intervals(growres: Growres, run_folder: Path) -> None:
@@ -214,7 +217,7 @@ def _give_other_labels(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "why"),
-    [(_remove, "There is no "), (_alter, "its sha256 is another"), (_give_other_labels, "have other labels")],
+    [(_remove, "There is no "), (_alter, "its sha256 begins "), (_give_other_labels, "have other labels")],
     ids=["missing", "altered", "other images"],
 )
 def test_without_a_trials_own_answers_its_variant_is_compared_over_seeds_only(
@@ -242,6 +245,28 @@ def test_csv_has_a_row_for_each_pair_and_markdown_is_tables_and_a_list(growres: 
     lines = growres("compare", "tiny", "--format", "md").out.splitlines()
     assert lines[0].startswith("| variant ") and "## Against grown" in lines and "## Twins" in lines
     assert sum(line.startswith("- ") for line in lines) == 4
+
+
+def test_how_often_the_smallest_detectable_difference_is_found_is_told_in_every_format(
+    growres: Growres, run_folder: Path
+) -> None:
+    document = growres("compare", "tiny", "--format", "json").json
+    assert document["power"] == 0.8 and {row["power"] for row in document["differences"]} == {0.8}
+    rows = csv.DictReader(io.StringIO(growres("compare", "tiny", "--format", "csv").out))
+    assert {row["power"] for row in rows} == {"0.8"}
+    told = [line for line in growres("compare", "tiny").out.splitlines() if line.startswith("No difference found")]
+    assert told and all("80% of the time" in line or "no spread" in line for line in told)
+
+
+@pytest.mark.parametrize("output", ["table", "md"])
+@pytest.mark.parametrize("variant", ["grown", "untrained", "diverging"], ids=["baseline", "other", "left out"])
+def test_no_variants_name_drives_the_terminal(growres: Growres, run_folder: Path, output: str, variant: str) -> None:
+    with sqlite3.connect(run_folder.parents[1] / "growres.db") as database:
+        database.execute("UPDATE trial SET variant = ? WHERE variant = ?", (f"{variant}\x1b[2J", variant))
+    test_files(run_folder, "lenet5")[0].unlink()  # so that a path is told, too
+    answer = growres("compare", "tiny", "--format", output)
+    assert answer.code == 0 and f"{variant}\\x1b[2J" in answer.out + answer.err
+    assert "\x1b" not in answer.out + answer.err
 
 
 def test_the_picture_shows_every_variant(growres: Growres, run_folder: Path, tmp_path: Path) -> None:
