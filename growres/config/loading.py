@@ -96,7 +96,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> LoadedExperime
     problems.raise_if_any()
     assert expansion.file is not None, "a file without problems could be read"
     experiment = _experiment(expansion.file, expansion.points)
-    notes = tuple(_replaced_defaults(root, expansion.points))
+    notes = (*_replaced_defaults(root, expansion.points), *_unused_epochs(root, expansion.points))
     return LoadedExperiment(experiment, text, plain(root), notes, root, expansion.points)
 
 
@@ -172,6 +172,20 @@ def _written(entries: Node | None, problems: Problems) -> dict[str, Node]:
             problems.at_key(node, f"the file has no variant {name!r}; it has {listed(of_the_file)}{guess}")
             del variants[name]
     return variants
+
+
+def _unused_epochs(root: Node, points: Sequence[_Point]) -> Iterator[str]:
+    """training.epochs is the length of end_to_end alone, and many write it for a growth."""
+    procedures = {point.sections.procedure for point in points}
+    defaults = root.get("training")
+    if defaults is not None and "epochs" in defaults.entries and "end_to_end" not in procedures:
+        lengths = {
+            "growth": "growth.seed_epochs, growth.epochs_per_step",
+            "layerwise": "layerwise.epochs_per_layer",
+            "boostresnet": "boostresnet.epochs_per_block",
+        }
+        instead = ", ".join(keys for procedure, keys in lengths.items() if procedure in procedures)
+        yield f"training.epochs has no effect: no variant has procedure: end_to_end. These train by {instead}"
 
 
 def _replaced_defaults(root: Node, points: Sequence[_Point]) -> Iterator[str]:

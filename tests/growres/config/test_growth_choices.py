@@ -120,6 +120,16 @@ def test_what_is_shared_out_over_the_rounds_needs_a_most_of_them(
     load(unbounded.replace("stop: {patience: 3}", "stop: {max_epochs: 60}"))
 
 
+def test_epochs_that_nothing_trains_for_are_noted(digits: str, load) -> None:
+    assert load(digits).notes == ()
+    alone = digits[: digits.index("  lenet5:")]
+    assert load(alone).notes == (
+        "training.epochs has no effect: no variant has procedure: end_to_end. These train by growth.seed_epochs, "
+        "growth.epochs_per_step",
+    )
+    assert load(alone.replace("  epochs: 20\n", "")).notes == ()
+
+
 @pytest.mark.parametrize("budget", ["max_epochs: 100", "max_flops: 1e9", "max_seconds: 60"])
 def test_a_budget_ends_a_growth_without_a_patience(digits: str, load, budget: str) -> None:
     stop = load(digits.replace(STOP, f"stop: {{{budget}}}")).experiment.trials[0].growth.stop
