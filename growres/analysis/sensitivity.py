@@ -157,4 +157,5 @@ class _Experiment:
         leads_S = np.arange(1, self.num_seeds + 1)
         tilts = np.concatenate([[0.0], np.geomspace(1e-4, 20, 200)])
         differences = np.tanh(tilts[:, None] * leads_S) @ (self.shares * leads_S) / self.num_seeds
-        return np.sign(differences_E) * np.interp(np.abs(differences_E), differences, tilts)
+        tilts_E: NDArray[np.float64] = np.sign(differences_E) * np.interp(np.abs(differences_E), differences, tilts)
+        return tilts_E

@@ -178,7 +178,8 @@ def test_a_level_that_is_easy_to_pass_finds_more_and_has_narrower_intervals(grow
     strict, easy = untrained("--alpha", "0.001"), untrained("--alpha", "0.7")
     assert (strict["verdict"], easy["verdict"]) == ("no difference found", "worse")
     for interval in ("interval_over_seeds", "interval_over_images"):
-        assert strict[interval][0] < easy[interval][0] and easy[interval][1] < strict[interval][1]
+        # Both may begin at -1, beyond which errors cannot differ.
+        assert strict[interval][0] <= easy[interval][0] and easy[interval][1] < strict[interval][1]
 
 
 def test_trials_that_did_not_succeed_are_left_out_and_counted(growres: Growres, run_folder: Path) -> None:
