@@ -22,14 +22,20 @@ Dimension key: N images, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from growres.analysis.points import listed
 from growres.errors import AnalysisError
+
+Features = Literal["fixed", "shifted", "moved"]
+"""Of earlier blocks while later ones were trained. fixed: each stayed as it was, and saw what it saw, as the theory has
+it; shifted: their weights stayed, but a block was put before some of them; moved: their weights were trained on."""
 
 Probabilities = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -42,6 +48,11 @@ _LARGEST_ALPHA = 30.0  # where every margin is positive, Z falls with alpha with
 _ROUNDING = 1e-12  # what float64 may leave of a covariance that is zero, for a product of means of one
 _SUM_TOLERANCE = 0.01  # of a row of half precision
 _ENTRIES_AT_ONCE = 1 << 20
+_MOST_STEPS_NAMED = 8
+_WHY_DIAGNOSTIC: dict[Features, str] = {
+    "moved": "all weights moved, and the theory assumes that earlier blocks do not",
+    "shifted": "a block at the end of its stage changes what the blocks behind it see, and the theory puts each on top",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +109,12 @@ class BoostingAnalysis:
     num_images: int
     num_classes: int
     gamma_threshold: float
-    fixed_features: bool
-    """Whether earlier blocks stayed as they were while later ones were trained, as the theory has it."""
+    features: Features
+
+    @property
+    def why_diagnostic(self) -> str | None:
+        """What keeps the figures from being a proof, in words; None where earlier blocks are as the theory has them."""
+        return _WHY_DIAGNOSTIC.get(self.features)
 
     @property
     def num_holding(self) -> int:
@@ -114,7 +129,7 @@ class BoostingAnalysis:
     @property
     def sentence(self) -> str:
         """For how many steps the condition held, what the bound is worth, and what may be concluded."""
-        return f"{_held_in_words(self)} {_bound_in_words(self.steps[-1])} {_standing_in_words(self.fixed_features)}"
+        return f"{_held_in_words(self)} {_bound_in_words(self.steps[-1])} {_standing_in_words(self)}"
 
 
 def telescoped_bound(edge: float, num_classes: int) -> float:
@@ -127,7 +142,7 @@ def telescoped_bound(edge: float, num_classes: int) -> float:
 
 
 def analyze_boosting(
-    labels: Labels, outputs: Iterable[Probabilities], *, gamma_threshold: float = 0.0, fixed_features: bool = False
+    labels: Labels, outputs: Iterable[Probabilities], *, gamma_threshold: float = 0.0, features: Features = "moved"
 ) -> BoostingAnalysis:
     """The boosting figures of successive networks, each looked at once, beside the one before it.
 
@@ -136,7 +151,7 @@ def analyze_boosting(
         outputs: for each network its softmax (N, K) of the same images without augmentation, in evaluation mode. Any
             float type; a memory-mapped array is read a part at a time.
         gamma_threshold: what gamma must exceed for the weak-learning condition.
-        fixed_features: whether earlier blocks stayed as they were.
+        features: what became of earlier blocks.
     Raises:
         AnalysisError: if there is no network, or an array is no softmax for these labels.
     """
@@ -153,7 +168,7 @@ def analyze_boosting(
         num_images=len(labels),
         num_classes=newest.shape[1],
         gamma_threshold=gamma_threshold,
-        fixed_features=fixed_features,
+        features=features,
     )
 
 
@@ -341,8 +356,10 @@ def _held_in_words(analysis: BoostingAnalysis) -> str:
     condition = f"the weak-learning condition (gamma > {analysis.gamma_threshold:g} and a covariance of at most 0)"
     if not analysis.failed_steps:
         return f"At all {total} steps {condition} held." if total > 1 else f"At the one step {condition} held."
-    failed = _listed([str(step) for step in analysis.failed_steps])
-    return f"At {analysis.num_holding} of {total} steps {condition} held; it failed at step {failed}."
+    failed = [str(step) for step in analysis.failed_steps]
+    if len(failed) > _MOST_STEPS_NAMED:
+        failed = [*failed[:_MOST_STEPS_NAMED], f"{len(failed) - _MOST_STEPS_NAMED} more"]
+    return f"At {analysis.num_holding} of {total} steps {condition} held; it failed at step {listed(failed)}."
 
 
 def _bound_in_words(last: BoostingStep) -> str:
@@ -352,18 +369,16 @@ def _bound_in_words(last: BoostingStep) -> str:
     if last.bound_is_vacuous:
         return f"Of the last network: {figures}, which says nothing: it is not below 1."
     if not last.bound_is_proved:
-        return f"Of the last network: {figures}, which is not proved here: its covariance term is above 0."
+        return f"Of the last network: {figures}, which is not proved here: {listed(_unproved(last))}."
     return f"Of the last network: {figures}, which is below 1 and holds."
 
 
-def _standing_in_words(fixed_features: bool) -> str:
-    if fixed_features:
+def _unproved(step: BoostingStep) -> list[str]:
+    reasons = {"its edge is below 0": step.edge < 0.0, "its covariance term is above 0": step.bound_covariance > 0.0}
+    return [reason for reason, holds in reasons.items() if holds]
+
+
+def _standing_in_words(analysis: BoostingAnalysis) -> str:
+    if analysis.why_diagnostic is None:
         return "Earlier blocks stayed as they were, as the theory assumes."
-    return (
-        "This is a diagnostic, not a certificate: all weights moved, and the theory assumes that earlier blocks do not."
-    )
-
-
-def _listed(words: Sequence[str]) -> str:
-    most = 8
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+    return f"This is a diagnostic, not a certificate: {analysis.why_diagnostic}."

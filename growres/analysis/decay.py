@@ -1,4 +1,4 @@
-"""Does the error decay with the number of blocks, by which law, and what will the next block bring?
+"""Does the error decay with the number of blocks, by which law, and what will one more step bring?
 
 Growths are short and their errors noisy, so the honest answer is often "cannot tell": every law is fitted, all that the
 data leave standing are kept, and the forecast is averaged over them.
@@ -28,6 +28,7 @@ from growres.errors import AnalysisError
 PLAUSIBLE_DELTA = 4.0
 """Laws closer to the best than this cannot be told from it."""
 NUM_HELD_OUT = 3
+"""Numbers of blocks, the largest ones, that a law has to forecast from the points at the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,11 +44,12 @@ class DecayFit:
     aicc: float
     delta_aicc: float
     delta_aic: float
-    """The same without the correction for few points."""
+    """The same without the correction for few points, which `weight` follows."""
     weight: float
     """Akaike weight exp(-delta_aic / 2) among the plausible laws, 0 for the others."""
     forecast_rmse: float | None
-    """Of the last three points, predicted from the others, in the unit of the values; None where those are too few."""
+    """Of the points at the last three numbers of blocks, predicted from the others, in the unit of the values; None
+    where those are at no more numbers of blocks than the law has parameters."""
     samples: FloatArray
     """(num_samples, 4), each a fit to values drawn anew around this curve."""
     intervals: dict[str, tuple[float, float]]
@@ -87,7 +89,7 @@ class DecayAnalysis:
     fits: tuple[DecayFit, ...]
     left_out: tuple[LeftOut, ...]
     dispersion: float
-    """By how much the variances had to be multiplied, at least 1: the smallest chi2/dof of all laws."""
+    """By how much the variances had to be multiplied, at least 1; see `fit_decay_laws`."""
     level: float
 
     @property
@@ -121,10 +123,11 @@ class DecayAnalysis:
         where = f" at {points.num_block_counts} numbers of blocks" if points.num_block_counts < len(points) else ""
         parts = [f"{points.quantity.capitalize()} against blocks, {len(points)} points{where} ({points.series}):"]
         parts += [_verdict(self), _forecast(self), _shortage(self), _scatter(self), _selection(self)]
+        parts.append("Epochs increase with the blocks: what the blocks alone are worth, only control arms tell.")
         return " ".join(part for part in parts if part)
 
     def next_gain(self, *, after: float | None = None, level: float | None = None) -> Gain:
-        """The expected drop from one block more.
+        """The expected drop from one step more: a block, and the epochs that a step of this growth has.
 
         Averaged over the plausible laws by their Akaike weights, and the interval is that of their bootstrap samples
         together: where the laws disagree about what comes next, one of them alone would be too sure. The weights are
@@ -132,7 +135,7 @@ class DecayAnalysis:
         90 % intervals held the true gain in 88 to 95 so, and in 66 to 93 where AICc alone chose and weighed the laws.
 
         Args:
-            after: the number of blocks before the next one; the largest of the points where it is not given, which is
+            after: the number of blocks before that step; the largest of the points where it is not given, which is
                 one more than the network has where the last proposal was rejected.
             level: of the interval; the analysis's own where it is not given.
         """
@@ -179,8 +182,12 @@ def fit_decay_laws(
 
     AICc is that of Gaussian noise of known variance: chi2 + 2k + 2k(k+1)/(n-k-1), less a constant. Where every law
     leaves residuals larger than the variances say, chi2 is first divided by the smallest chi2/dof of all laws, and the
-    bootstrap's noise is as much larger (the overdispersion of Burnham and Anderson 2002, section 2.5).
-    Intervals are percentiles of a parametric bootstrap, of the plausible laws only.
+    bootstrap's noise is as much larger. Intervals are percentiles of a parametric bootstrap of the plausible laws.
+
+    Source: AICc and overdispersion, Burnham and Anderson 2002, sections 2.4 and 2.5. There the factor is that of the
+    most general model, and counts as a parameter. Here no law has all others as special cases, and the smallest of
+    their factors is taken, which is rather too small than too large. It is not counted: in AIC that would add the same
+    to every law, and in AICc it would leave out laws for want of points.
 
     Args:
         num_blocks: blocks of each point's network (or steps, from 1), positive, in any order; repeats are allowed.
@@ -278,26 +285,34 @@ def _reason_to_leave_out(law: Law, points: Points) -> str | None:
 
 
 def _forecast_rmse(law: Law, points: Points) -> float | None:
-    """Needs one point more than parameters among those that are left: a curve through every point forecasts nothing."""
-    known, held_out = slice(None, -NUM_HELD_OUT), slice(-NUM_HELD_OUT, None)
+    """Needs one number of blocks more than parameters: a curve through the mean at each of them forecasts nothing.
+
+    Whole numbers of blocks are held out, not points: where one was tried several times, a law that has seen some of
+    its points has nothing left to forecast there.
+    """
     blocks, values = points.num_blocks, points.values
-    if len(blocks[known]) <= law.num_parameters or len(np.unique(blocks[known])) < law.num_parameters:
+    if points.num_block_counts - NUM_HELD_OUT <= law.num_parameters:
         return None
+    held_out = blocks >= np.unique(blocks)[-NUM_HELD_OUT]
+    known = ~held_out
     parameters = fit_law(law, blocks[known], values[None, known], points.variances[known])[0]
     return float(np.sqrt(np.mean((values[held_out] - law.values(parameters, blocks[held_out])) ** 2)))
+
+
+_WITHIN = f" (within {PLAUSIBLE_DELTA:g} of the best by AIC or by AICc)"
 
 
 def _verdict(analysis: DecayAnalysis) -> str:
     plausible = [fit.law.label for fit in analysis.plausible]
     if analysis.points.num_block_counts < MIN_BLOCK_COUNTS_FOR_FAMILY:
         takes = f"which takes {MIN_BLOCK_COUNTS_FOR_FAMILY} numbers of blocks"
-        found = f"too few to choose a law, {takes}; not excluded: {listed(plausible)}"
+        found = f"too few to choose a law, {takes}; not excluded{_WITHIN}: {listed(plausible)}"
     elif len(plausible) == 1:
-        found = f"the data leave one law, {plausible[0]}"
+        found = f"the data leave one law, {plausible[0]}{_WITHIN}"
     elif analysis.family is not None:
-        found = f"the data choose the {analysis.family} family but not among its members: {listed(plausible)}"
+        found = f"the data choose the {analysis.family} family but not among its members{_WITHIN}: {listed(plausible)}"
     else:
-        found = f"the data cannot tell these laws apart: {listed(plausible)}"
+        found = f"the data cannot tell these laws apart{_WITHIN}: {listed(plausible)}"
     return f"{found}{_excluded(analysis)}.{_no_fall(analysis)}"
 
 
@@ -307,7 +322,7 @@ def _excluded(analysis: DecayAnalysis) -> str:
         return ""
     gap = min(min(fit.delta_aicc, fit.delta_aic) for fit in others)
     behind = f"{gap:.1f}{' or more' if len(others) > 1 else ''}"
-    return f"; worse, by {behind} in AIC: {listed([fit.law.label for fit in others])}"
+    return f"; worse, by {behind} in both: {listed([fit.law.label for fit in others])}"
 
 
 def _no_fall(analysis: DecayAnalysis) -> str:
@@ -318,11 +333,18 @@ def _no_fall(analysis: DecayAnalysis) -> str:
 
 def _forecast(analysis: DecayAnalysis) -> str:
     known = [(fit.forecast_rmse, fit.law.label) for fit in analysis.fits if fit.forecast_rmse is not None]
+    counts, needed = analysis.points.num_block_counts, NUM_HELD_OUT + 1 + max(law.num_parameters for law in LAWS)
     if len(known) < len(LAWS):  # the simple laws alone would win by default
-        return ""
+        return (
+            f"No forecasts are compared: with the last {NUM_HELD_OUT} numbers of blocks held out, that takes {needed} "
+            f"of them, and there are {counts}."
+        )
     rmse, label = min(known)
     scale, unit = unit_of(analysis.points.quantity)
-    return f"The last {NUM_HELD_OUT} points are forecast best by: {label} (off by {scale * rmse:.2g}{unit}, RMS)."
+    return (
+        f"The points at the last {NUM_HELD_OUT} numbers of blocks are forecast best by: {label} "
+        f"(off by {scale * rmse:.2g}{unit}, RMS)."
+    )
 
 
 def _shortage(analysis: DecayAnalysis) -> str:

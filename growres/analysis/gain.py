@@ -1,4 +1,4 @@
-"""What the next block is expected to bring, and whether anyone could see it."""
+"""What one more step is expected to bring, a block and its epochs, and whether anyone could see it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from growres.errors import AnalysisError
 
 MIN_POINTS_TO_STOP = 8
 """Fewer end no growth: they seldom tell an error that has levelled off from one that falls on."""
+MIN_BLOCK_COUNTS_TO_STOP = 4
+"""Nor do points at fewer different numbers of blocks, however many: a law with a floor has three parameters, and goes
+through the means of any three. Only a fourth can gainsay it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """How much the next block is expected to lower the error (or loss): never negative, since no law rises."""
+    """How much one more step is expected to lower the error (or loss): never negative, since no law rises.
+
+    A step is a block and the epochs that it is trained for: along a growth both increase together, and what the block
+    alone is worth only control arms tell.
+    """
 
     quantity: Quantity
     after: float
@@ -39,9 +46,9 @@ class Gain:
         laws = listed([f"{label} ({weight:.2f})" for label, weight in self.laws.items()])
         few = " So few numbers of blocks cannot choose a law, and the interval may be too narrow."
         return (
-            f"Block {self.after + 1:g} is expected to lower the {self.quantity} by {scale * self.expected:.2g}{unit} "
-            f"({self.level:.0%} interval {scale * self.lower:.2g} to {scale * self.upper:.2g}), going by "
-            f"{self.num_points} points and these laws, with their weights: {laws}."
+            f"One more step (block {self.after + 1:g} and its epochs) is expected to lower the {self.quantity} by "
+            f"{scale * self.expected:.2g}{unit} ({self.level:.0%} interval {scale * self.lower:.2g} to "
+            f"{scale * self.upper:.2g}), going by {self.num_points} points and these laws, with their weights: {laws}."
             f"{few if self.num_block_counts < MIN_BLOCK_COUNTS_FOR_FAMILY else ''}"
         )
 
@@ -54,10 +61,11 @@ def noise_floor_reached(
     error: float,
     min_points: int = MIN_POINTS_TO_STOP,
 ) -> str | None:
-    """Why growth is at the noise floor, or None while the next block may still bring a drop that can be seen.
+    """Why growth is at the noise floor, or None while one more step may still bring a drop that can be seen.
 
     It is there when even the upper end of the gain's interval is less than what one paired test can tell from noise.
-    From fewer than `min_points` points nothing is concluded: growth would end before it began.
+    From fewer than `min_points` points, or from points at fewer than four numbers of blocks, nothing is concluded:
+    growth would end before it began.
 
     Args:
         gain: of the error.
@@ -70,11 +78,11 @@ def noise_floor_reached(
         raise AnalysisError(
             f"Cannot compare a gain in {gain.quantity} with a detectable drop in error: fit the laws to errors."
         )
-    if gain.num_points < min_points or gain.upper >= detectable_drop:
+    if lacking_to_stop(gain.num_points, gain.num_block_counts, min_points) or gain.upper >= detectable_drop:
         return None
     expected = (
-        f"noise_floor: at an error of {100 * error:.2f}%, block {gain.after + 1:g} is expected to lower it by "
-        f"{100 * gain.expected:.2g} pp ({gain.level:.0%} interval up to {100 * gain.upper:.2g})"
+        f"noise_floor: at an error of {100 * error:.2f}%, one more step (block {gain.after + 1:g} and its epochs) is "
+        f"expected to lower it by {100 * gain.expected:.2g} pp ({gain.level:.0%} interval up to {100 * gain.upper:.2g})"
     )
     if detectable_drop == math.inf:
         return f"{expected}; {num_validation_images:,} validation images cannot tell even a drop to 0 from noise"
@@ -82,6 +90,15 @@ def noise_floor_reached(
         f"{expected}, less than the {100 * detectable_drop:.2g} pp that {num_validation_images:,} validation images "
         f"can tell from noise"
     )
+
+
+def lacking_to_stop(num_points: int, num_block_counts: int, min_points: int) -> str | None:
+    """What there are too few of for the noise floor to be told, in words; None where there are enough."""
+    if num_points < min_points:
+        return f"{min_points} measured networks, and there are {num_points}"
+    if num_block_counts < MIN_BLOCK_COUNTS_TO_STOP:
+        return f"networks of {MIN_BLOCK_COUNTS_TO_STOP} different numbers of blocks, and there are {num_block_counts}"
+    return None
 
 
 def tails(level: float) -> tuple[float, float]:

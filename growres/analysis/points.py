@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,8 +22,8 @@ Series = Literal["all proposals", "accepted only"]
 Quantity = Literal["error", "loss"]
 
 
-def error_variance(error: float, num_images: int, seed_variance: float = 0.0) -> float:
-    """The variance of an error measured on `num_images` images, of the sample and of the seeds together.
+def error_variance(error: float, num_images: int) -> float:
+    """The variance of an error measured on `num_images` images, over such images; `SeedSpread` adds that over seeds.
 
     The binomial p (1 - p) / n, with two wrong and two right images added (Agresti and Coull 1998): an error of 0 on 100
     images is not known exactly, and would otherwise have infinite weight in a fit.
@@ -34,17 +33,78 @@ def error_variance(error: float, num_images: int, seed_variance: float = 0.0) ->
 
     Args:
         error: fraction in [0, 1].
-        seed_variance: of the error over seeds; 0 where there is one seed and it is not known.
     Raises:
-        AnalysisError: if the error is no fraction, there is no image, or the variance is negative.
+        AnalysisError: if the error is no fraction, or there is no image.
     """
-    if not 0 <= error <= 1 or num_images < 1 or not 0 <= seed_variance < math.inf:
+    if not 0 <= error <= 1 or num_images < 1:
         raise AnalysisError(
-            f"Cannot tell the variance of error {error} on {num_images} images with seed variance {seed_variance}: "
-            "the error is a fraction in [0, 1], of one image at least, and a variance is not negative."
+            f"Cannot tell the variance of error {error} on {num_images} images: the error is a fraction in [0, 1], of "
+            f"one image at least."
         )
     smoothed = (error * num_images + 2) / (num_images + 4)
-    return smoothed * (1 - smoothed) / (num_images + 4) + seed_variance
+    return smoothed * (1 - smoothed) / (num_images + 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedSpread:
+    """How widely networks scatter that differ by their seed alone, as a multiple of what their images explain."""
+
+    source: Literal["seeds", "replicates"]
+    """Whole growths with other seeds; or, within one growth, candidates of one parent, which have its luck in common,
+    so that they scatter less."""
+    ratio: float
+    """The variance between seeds over that of the images, pooled over the groups."""
+    num_seeds: int
+    """In the largest group."""
+    num_groups: int
+    """Of two networks at least."""
+
+    def widened(self, variances: Column) -> list[float]:
+        """The variances of the images, and those of the seeds on top."""
+        return [(1 + self.ratio) * variance for variance in variances]
+
+
+def seed_spread(
+    groups: Iterable[Sequence[float]],
+    image_variance: Callable[[float], float],
+    *,
+    source: Literal["seeds", "replicates"],
+) -> SeedSpread | None:
+    """The spread between seeds, or None where no group has two of them.
+
+    All seeds see the same validation images. What is hard or easy for every seed is therefore in the variance of the
+    images alone, and what the seeds disagree on is in both: summed, as `widened` does, it counts twice. Errors do not
+    tell how large each part is, and to subtract the whole of one from the other would claim too much; the sum claims
+    too little rather than too much, by at most the variance of the images.
+
+    A few seeds at each number of blocks say little of the variance there. So one multiple is pooled over all of them,
+    each in units of its own image variance: the seeds are taken to scatter more where more images are wrong.
+
+    Args:
+        groups: errors or losses of networks that are alike but for their seed.
+        image_variance: of a value, over such images.
+    """
+    compared = [np.asarray(group, dtype=np.float64) for group in groups if len(group) > 1]
+    if not compared:
+        return None
+    squares = [((group - group.mean()) ** 2).sum() / image_variance(float(group.mean())) for group in compared]
+    return SeedSpread(
+        source=source,
+        ratio=float(sum(squares)) / sum(len(group) - 1 for group in compared),
+        num_seeds=max(map(len, compared)),
+        num_groups=len(compared),
+    )
+
+
+def seeds_in_words(spread: SeedSpread | None) -> str:
+    """What is known of the variance over seeds, and from where."""
+    if spread is None:
+        return "seed variance unknown: one seed"
+    source = f"{spread.num_seeds} seeds of this variant"
+    if spread.source == "replicates":
+        proposals = "1 proposal" if spread.num_groups == 1 else f"{spread.num_groups} proposals"
+        source = f"{proposals} with up to {spread.num_seeds} replicates"
+    return f"seed variance {spread.ratio:.2g} times that of the images, from {source}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

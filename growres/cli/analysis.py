@@ -48,12 +48,13 @@ def analyze(
         raise typer.BadParameter(f"{level:g} is not between 0 and 1; 0.9 is usual", param_hint="--level")
     if pictures is not None:
         _check_target(pictures)
-    from growres.report.evidence import gather_evidence
+    from growres.report.evidence import gather_evidence, grown_with_other_seeds
     from growres.report.growth import read_growth
 
     with open_store() as store:
         growth = read_growth(store, trial)
-    evidence = gather_evidence(growth, level=level)
+        other_seeds = grown_with_other_seeds(store, growth)
+    evidence = gather_evidence(growth, level=level, other_seeds=other_seeds)
     if output is Format.JSON:
         print_json(_document(growth, evidence, level))
     else:
@@ -106,9 +107,10 @@ def _law_columns(*, is_error: bool) -> list[Column]:
         Column(key="law"),
         Column(key="formula", leave_out=4),
         Column(key="plausible", title="not excluded"),
-        figure("delta_aicc", title="delta AICc", show=lambda value: f"{value:.1f}"),
+        figure("delta_aic", title="delta AIC", show=lambda value: f"{value:.1f}"),
+        figure("delta_aicc", title="delta AICc", show=lambda value: f"{value:.1f}", leave_out=6),
         figure("weight", show=lambda value: f"{value:.2f}", leave_out=5),
-        figure("forecast", title="last 3 off by"),
+        figure("forecast", title="forecast off by"),
         figure("a", title=f"a{unit}", leave_out=2),
         figure("b", leave_out=2),
         figure("c", title=f"c{unit}", leave_out=1),
@@ -136,6 +138,7 @@ _BOOSTING_COLUMNS = (
 _CONTROL_COLUMNS = (
     Column(key="blocks"),
     figure("num_steps", title="steps"),
+    figure("num_rounds", title="rounds", leave_out=2),
     figure("num_better", title="better"),
     figure("num_equal", title="equal"),
     figure("num_worse", title="worse"),
@@ -188,6 +191,7 @@ class _Page:
         columns = _law_columns(is_error=decay.quantity == "error")
         self._rows(rows, [column for column in columns if any(row[column.key] is not None for row in rows)])
         self._say(decay.analysis.sentence)
+        self._say(decay.weighting)
         if series == ALL:  # what accepted steps alone forecast, they forecast by how they were chosen
             self._say(decay.gain.sentence)
 
@@ -260,6 +264,7 @@ def _law_rows(decay: Decay) -> list[Row]:
             "law": fit.law.label,
             "formula": fit.law.formula,
             "plausible": fit.plausible,
+            "delta_aic": fit.delta_aic,
             "delta_aicc": fit.delta_aicc,
             "weight": fit.weight,
             "forecast": _forecast(fit.forecast_rmse, is_error=is_error),
@@ -330,6 +335,7 @@ def _control_row(blocks: str, comparison: ControlComparison) -> Row:
     return {
         "blocks": blocks,
         "num_steps": comparison.num_steps,
+        "num_rounds": comparison.num_rounds,
         "num_better": comparison.num_better,
         "num_equal": comparison.num_equal,
         "num_worse": comparison.num_worse,
@@ -387,6 +393,8 @@ def _decay_document(decay: Decay | Omitted) -> Row:
         "sentence": analysis.sentence,
         "family": analysis.family,
         "dispersion": analysis.dispersion,
+        "seed_spread": decay.seed_spread,
+        "weighting": decay.weighting,
         "points": [
             {"step": one.step, "num_blocks": one.num_blocks, "variance": variance}
             for one, variance in zip(decay.networks, decay.variances, strict=True)
@@ -405,7 +413,7 @@ def _boosting_document(boosting: Boosting | Omitted) -> Row:
     analysis = boosting.analysis
     return {
         "sentence": analysis.sentence,
-        "is_diagnostic": not analysis.fixed_features,
+        "is_diagnostic": analysis.why_diagnostic is not None,
         "num_images": analysis.num_images,
         "num_classes": analysis.num_classes,
         "gamma_threshold": analysis.gamma_threshold,

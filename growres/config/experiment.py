@@ -547,12 +547,12 @@ def is_tested(accept: AcceptConfig) -> TypeGuard[TestedBase]:
 class NoiseFloorConfig(Frozen):
     """Stop where nothing that is left can be told from noise.
 
-    Either the next block's expected gain, forecast by the decay laws that fit the growth so far, is too small for the
+    Either one more step's expected gain, forecast by the decay laws that fit the growth so far, is too small for the
     validation split to detect, or the error is no more than the noise of the labels explains.
     """
 
     min_points: Annotated[int, Field(ge=4)] = 8
-    """Networks measured before a law is fitted: the shallow one and the proposals."""
+    """Networks measured before a law is fitted, with four numbers of blocks: the shallow one and the proposals."""
     alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
     power: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.8
     """A drop counts as detectable that a paired test at this alpha finds with this probability."""
@@ -572,7 +572,7 @@ class StopConfig(Frozen):
     target_error: Fraction | None = None
     """The validation error that is good enough."""
     noise_floor: NoiseFloorConfig | None = None
-    """Stop where the next block's gain could not be told from noise; {} takes its defaults."""
+    """Stop where one more step's gain could not be told from noise; {} takes its defaults."""
     patience: PositiveInt | None = None
     """Rounds in a row in which nothing was accepted. By default 3, or without limit where a budget is set."""
     max_blocks: PositiveInt | None = None

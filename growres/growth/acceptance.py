@@ -220,14 +220,17 @@ def make_acceptance(config: AcceptConfig, *, most_rounds: int | None) -> Accepta
             raise AssertionError(f"no rule for {config}")
 
 
-def first_level(config: AcceptConfig, *, most_rounds: int | None, num_proposals: int) -> float | None:
-    """What the p-value of a proposal in the first round must stay below; None of a rule that tests nothing.
+def level_of_round(config: AcceptConfig, round_: int, *, most_rounds: int | None, num_proposals: int) -> float | None:
+    """What the p-value of a proposal in this round must stay below, where nothing was accepted in the rounds before.
+
+    None of a rule that tests nothing.
 
     Args:
+        round_: counts from 1.
         most_rounds: as in `make_acceptance`.
         num_proposals: in that round, each judged by itself.
     """
-    return _levels(config, most_rounds).level(1, 0, num_proposals) if is_tested(config) else None
+    return _levels(config, most_rounds).level(round_, 0, num_proposals) if is_tested(config) else None
 
 
 def _levels(config: TestedBase, most_rounds: int | None) -> Levels:

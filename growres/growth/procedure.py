@@ -52,6 +52,8 @@ class Growth:
         """Of the lineage, when each round began."""
         self._measured: list[tuple[int, float]] = []
         """Blocks and validation error of the shallow network and of every candidate."""
+        self._replicates: list[list[float]] = []
+        """Of each proposal that was tried with several seeds, the validation error with each of them."""
         self._round: GrowthRound | None = None
         self._cost_of_choosing = Cost()
         """Of the gradients that the placement looked at for the round that is to begin."""
@@ -148,12 +150,11 @@ class Growth:
         """By the time that the verdicts are told, a candidate has taken the parent's place, or all are gone."""
         decision = self._verdicts.decide(round_, self._num_accepted)
         self._untold = decision.steps
-        self._measured += [
-            (candidate.network.num_blocks, candidate.validation.measurement.error)
-            for proposal in round_.finalists
-            if not proposal.diverged
-            for candidate in proposal.candidates[:1]
-        ]
+        for proposal in round_.finalists:
+            if not proposal.diverged:
+                errors = [candidate.validation.measurement.error for candidate in proposal.candidates]
+                self._measured.append((proposal.candidates[0].network.num_blocks, errors[0]))
+                self._replicates += [errors] if len(errors) > 1 else []
         if decision.accepted is not None:
             self._current = decision.accepted.candidates[0]
             self._lineage += self._current.arm.val_errors
@@ -214,6 +215,7 @@ class Growth:
             history=self._history,
             num_validation=self._current.arm.validation.num_images,
             measured=self._measured,
+            replicates=self._replicates,
         )
 
     def _view(self) -> GrowthView:
@@ -252,6 +254,7 @@ class Growth:
             "lineage": list(self._lineage),
             "epochs_before_round": list(self._epochs_before_round),
             "measured": [list(point) for point in self._measured],
+            "replicates": [list(errors) for errors in self._replicates],
             "round": None if self._round is None else self._round.state_dict(),
             "stop_reason": self._stop_reason,
             "is_pruned": self._is_pruned,
@@ -270,6 +273,7 @@ class Growth:
         self._lineage = list(state["lineage"])
         self._epochs_before_round = list(state["epochs_before_round"])
         self._measured = [(blocks, error) for blocks, error in state["measured"]]
+        self._replicates = [list(errors) for errors in state["replicates"]]
         self._stop_reason = state["stop_reason"]
         self._is_pruned = state["is_pruned"]
         self._current = Measured(self._load_arm(self._arms.seed(self._arms.build(state["current"])), state["current"]))

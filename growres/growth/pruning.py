@@ -104,10 +104,7 @@ def _step(
 ) -> GrowthStepDecided:
     goes = test.p_value > ALPHA
     error_before, error_after = before.validation.measurement.error, smaller.validation.measurement.error
-    told = (
-        f"val_error {error_before:.4f} -> {error_after:.4f} without it, p = {test.p_value:.3g} that the grown network "
-        f"is no better"
-    )
+    told = f"val_error {error_before:.4f} -> {error_after:.4f} without it, one-sided p = {test.p_value:.3g}"
     return GrowthStepDecided(
         step=number,
         kind="remove",

@@ -10,8 +10,8 @@ from typing import Protocol
 from scipy.stats import binomtest
 
 from growres.analysis.decay import fit_decay_laws
-from growres.analysis.gain import noise_floor_reached
-from growres.analysis.points import error_variance
+from growres.analysis.gain import lacking_to_stop, noise_floor_reached
+from growres.analysis.points import SeedSpread, error_variance, seed_spread, seeds_in_words
 from growres.analysis.power import detectable_drop
 from growres.config.experiment import NoiseFloorConfig, StopConfig
 from growres.events import GrowthStepDecided
@@ -34,6 +34,8 @@ class GrowthProgress:
     """Images of the validation split."""
     measured: Sequence[tuple[int, float]] = ()
     """Blocks and validation error of the shallow network and of every candidate that did not diverge."""
+    replicates: Sequence[Sequence[float]] = ()
+    """Of each proposal that was tried with several seeds, the validation error with each of them."""
 
 
 class StopRule(Protocol):
@@ -62,7 +64,7 @@ class NoiseFloor:
     """Nothing that is left can be told from noise.
 
     The decay laws are fitted to the shallow network and all candidates, accepted or not: the accepted ones alone only
-    ever fall.
+    ever fall. A growth knows of seeds only by its own replicates, where it has any.
     """
 
     config: NoiseFloorConfig
@@ -84,30 +86,44 @@ class NoiseFloor:
             return None
         return (
             f"noise_floor: val_error {progress.val_error:.4f} on {num_images:,} images (from {lower:.4f} at "
-            f"{self.config.confidence:.0%}) is no more than the {self.label_noise:.4f} of wrong labels explain"
+            f"{self.config.confidence:.0%}) cannot be told from the {100 * self.label_noise:g} % that wrong labels "
+            f"explain"
+        )
+
+    def lacks(self, measured: Sequence[tuple[int, float]]) -> str | None:
+        """What there are too few of for a forecast to be concluded from, in words; None where there are enough."""
+        return lacking_to_stop(len(measured), len({blocks for blocks, _ in measured}), self.config.min_points)
+
+    def seed_spread(self, progress: GrowthProgress) -> SeedSpread | None:
+        """Between the replicates; None where no proposal has several."""
+        return seed_spread(
+            progress.replicates, lambda error: error_variance(error, progress.num_validation), source="replicates"
         )
 
     def _next_block_is_lost_in_noise(self, progress: GrowthProgress) -> str | None:
-        if len(progress.measured) < self.config.min_points or progress.val_error == 1.0:
+        if self.lacks(progress.measured) or progress.val_error == 1.0:
             return None  # where nothing is right yet, no drop is too small to be seen
         blocks, errors = zip(*progress.measured, strict=True)
+        variances = [error_variance(error, progress.num_validation) for error in errors]
+        spread = self.seed_spread(progress)
         analysis = fit_decay_laws(
             blocks,
             errors,
-            [error_variance(error, progress.num_validation) for error in errors],
+            variances if spread is None else spread.widened(variances),
             series="all proposals",
             level=self.config.confidence,
         )
         drop = detectable_drop(
             progress.num_validation, progress.val_error, alpha=self.config.alpha, power=self.config.power
         )
-        return noise_floor_reached(
+        reason = noise_floor_reached(
             analysis.next_gain(after=progress.num_blocks),
             detectable_drop=drop,
             num_validation_images=progress.num_validation,
             error=progress.val_error,
             min_points=self.config.min_points,
         )
+        return None if reason is None else f"{reason}; {seeds_in_words(spread)}"
 
 
 @dataclass(frozen=True, slots=True)

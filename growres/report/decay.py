@@ -46,7 +46,6 @@ def draw_decay(
     networks: Sequence[MeasuredNetwork],
     *,
     title: str,
-    measured_on: str = "validation",
     scale: Scale = "linear",
 ) -> None:
     """Draws the proposals with one standard error each, the plausible laws, and the best one's bootstrap band.
@@ -56,7 +55,6 @@ def draw_decay(
 
     Args:
         networks: all of them, also those that the analysis was not fitted to.
-        measured_on: the split, for the axis.
     Raises:
         ConfigError: if matplotlib is not installed or the file cannot be written.
     """
@@ -65,7 +63,7 @@ def draw_decay(
     factor = 100.0 if analysis.points.quantity == "error" else 1.0
     _draw_laws(axes, analysis, factor)
     _draw_networks(axes, networks, factor)
-    _label_axes(axes, analysis, measured_on, scale, factor)
+    _label_axes(axes, analysis, scale, factor)
     figure.suptitle(title, fontsize=12)
     figure.supxlabel(textwrap.fill(analysis.sentence, 118), fontsize=8, x=0.02, ha="left")
     save_picture(figure, path)
@@ -115,12 +113,12 @@ def _places(rejected: Sequence[MeasuredNetwork]) -> list[float]:
     return places
 
 
-def _label_axes(axes: Axes, analysis: DecayAnalysis, measured_on: str, scale: Scale, factor: float) -> None:
+def _label_axes(axes: Axes, analysis: DecayAnalysis, scale: Scale, factor: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
     unit = "%" if factor == 100 else "nats"
     axes.set_xlabel("residual blocks in the network (shaded: forecast of the next one)")
-    axes.set_ylabel(f"{measured_on} {analysis.points.quantity} ({unit}), with one standard error")
+    axes.set_ylabel(f"validation {analysis.points.quantity} ({unit}), with one standard error")
     if scale == "linear":
         axes.set_ylim(bottom=0)
     else:

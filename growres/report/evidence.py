@@ -6,25 +6,27 @@ Every part is there, or an `Omitted` says why not: too few points, files of anot
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from growres.analysis.boosting import BoostingAnalysis, analyze_boosting
+from growres.analysis.boosting import BoostingAnalysis, Features, analyze_boosting
 from growres.analysis.controls import ControlComparison, compare_with_controls
 from growres.analysis.decay import DecayAnalysis, fit_decay_laws
 from growres.analysis.gain import Gain
-from growres.analysis.points import Quantity, Series, error_variance
+from growres.analysis.points import Quantity, SeedSpread, Series, error_variance, seed_spread, seeds_in_words
 from growres.analysis.power import detectable_drop
 from growres.config.experiment import NoiseFloorConfig
 from growres.errors import AnalysisError, CheckpointError
 from growres.growth.stopping import GrowthProgress, NoiseFloor
-from growres.report.growth import GrownNetwork, StoredGrowth, value_of
+from growres.report.growth import GrownNetwork, StoredGrowth, grown_networks, value_of
 
 if TYPE_CHECKING:
+    from growres.store import Store
     from growres.training.outputs import ImageOutputs
 
 ALL: Series = "all proposals"
@@ -48,10 +50,23 @@ class Decay:
     networks: list[GrownNetwork]
     """That they were fitted to."""
     variances: list[float]
-    """Of each network's value."""
+    """Of each network's value: of the images, and of the seeds where those are known."""
+    seed_spread: SeedSpread | None
+    """None where nothing is known of other seeds."""
     analysis: DecayAnalysis
     gain: Gain
-    """Of the next block on top of the network as grown."""
+    """Of one more step on top of the network as grown."""
+
+    @property
+    def weighting(self) -> str:
+        """What the points were weighted by, and what is not in it."""
+        images = "binomial variance" if self.quantity == "error" else "the variance of the images"
+        if self.seed_spread is None:
+            return f"Weighted by {images} alone; {seeds_in_words(None)}."
+        return (
+            f"Weighted by {images} and that over seeds; {seeds_in_words(self.seed_spread)}. All see the same images, "
+            f"so that what the seeds disagree on counts in both: rather too much than too little."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +81,9 @@ class FloorReport:
     detectable_drop: float | None
     """None where not even a drop to an error of 0 would be detected, or the error is 0 or 1 already."""
     reached: bool | None
-    """None where the rule asks for more networks before it says anything."""
+    """None where the rule asks for more networks, or other numbers of blocks, before it says anything."""
+    seed_spread: SeedSpread | None
+    """What the rule knows of seeds: by the replicates of this growth alone."""
     sentence: str
 
 
@@ -112,18 +129,21 @@ class Evidence:
     """The last one is the whole trial."""
 
 
-def gather_evidence(growth: StoredGrowth, *, level: float = 0.9) -> Evidence:
+def gather_evidence(
+    growth: StoredGrowth, *, level: float = 0.9, other_seeds: Sequence[Sequence[GrownNetwork]] = ()
+) -> Evidence:
     """Analyses a growth as far as it is.
 
     Args:
         level: of all intervals.
+        other_seeds: the networks of each growth that differs by its seed alone; see `grown_with_other_seeds`.
     Raises:
         AnalysisError: if the level is not between 0 and 1.
     """
     quantities: tuple[Quantity, ...] = ("error", "loss")
     return Evidence(
         decay={
-            (quantity, series): decay_of(growth, quantity, series, level=level)
+            (quantity, series): decay_of(growth, quantity, series, level=level, other_seeds=other_seeds)
             for quantity in quantities
             for series in (ALL, ACCEPTED)
         },
@@ -134,10 +154,29 @@ def gather_evidence(growth: StoredGrowth, *, level: float = 0.9) -> Evidence:
     )
 
 
+def grown_with_other_seeds(store: Store, growth: StoredGrowth) -> list[list[GrownNetwork]]:
+    """The networks of the other trials of its variant, at its point of the sweep, each trial's as far as it is."""
+    trial = growth.trial
+    alike = [
+        other
+        for other in store.trials(trial.experiment_id)
+        if (other.variant, other.sweep_point) == (trial.variant, trial.sweep_point) and other.seed != trial.seed
+    ]
+    grown = ((store.growth_curve(other.id), store.growth_steps(other.id)) for other in alike)
+    return [grown_networks(curve, steps) for curve, steps in grown if curve and curve[0]["val_error"] is not None]
+
+
 # ---------------------------------------------------------------------------------------------------------- decay
 
 
-def decay_of(growth: StoredGrowth, quantity: Quantity, series: Series, *, level: float) -> Decay | Omitted:
+def decay_of(
+    growth: StoredGrowth,
+    quantity: Quantity,
+    series: Series,
+    *,
+    level: float,
+    other_seeds: Sequence[Sequence[GrownNetwork]] = (),
+) -> Decay | Omitted:
     """The decay laws of one series, weighted by what its values are known to."""
     num_images = growth.num_validation_images
     networks = growth.series(series, quantity)
@@ -153,7 +192,10 @@ def decay_of(growth: StoredGrowth, quantity: Quantity, series: Series, *, level:
     blocks = [float(number) for number, _ in points if number is not None]
     values = [value for _, value in points if value is not None]
     try:
-        variances = _variances(growth, quantity, values, num_images)
+        image_variance = _image_variance(growth, quantity, num_images)
+        spread = _seed_spread(growth, quantity, image_variance, other_seeds)
+        variances = [image_variance(value) for value in values]
+        variances = variances if spread is None else spread.widened(variances)
         analysis = fit_decay_laws(blocks, values, variances, series=series, quantity=quantity, level=level)
     except (AnalysisError, CheckpointError) as error:
         return Omitted(str(error))
@@ -163,19 +205,58 @@ def decay_of(growth: StoredGrowth, quantity: Quantity, series: Series, *, level:
         quantity=quantity,
         networks=networks,
         variances=variances,
+        seed_spread=spread,
         analysis=analysis,
         gain=analysis.next_gain(after=after),
     )
 
 
-def _variances(growth: StoredGrowth, quantity: Quantity, values: Sequence[float], num_images: int) -> list[float]:
+def _image_variance(growth: StoredGrowth, quantity: Quantity, num_images: int) -> Callable[[float], float]:
     """Binomial for errors. The losses of images spread about their mean as widely, in proportion to it, as those of
     the final network do, which alone are kept: its coefficient of variation stands for all networks."""
     if quantity == "error":
-        return [error_variance(value, num_images) for value in values]
+        return lambda error: error_variance(error, num_images)
     losses = _outputs(growth, "validation").losses
     variation = float(losses.std(ddof=1) / losses.mean())
-    return [(variation * value) ** 2 / num_images for value in values]
+    return lambda loss: (variation * loss) ** 2 / num_images
+
+
+def _seed_spread(
+    growth: StoredGrowth,
+    quantity: Quantity,
+    image_variance: Callable[[float], float],
+    other_seeds: Sequence[Sequence[GrownNetwork]],
+) -> SeedSpread | None:
+    """By other seeds, which hold all that a seed decides; else by the replicates, whose parent is the same."""
+    by_blocks: defaultdict[int, list[float]] = defaultdict(list)
+    for networks in (growth.networks, *other_seeds):
+        for blocks, value in _first_values(networks, quantity).items():
+            by_blocks[blocks].append(value)
+    replicates = _replicates(growth, quantity)
+    return seed_spread(by_blocks.values(), image_variance, source="seeds") or seed_spread(
+        replicates, image_variance, source="replicates"
+    )
+
+
+def _first_values(networks: Sequence[GrownNetwork], quantity: Quantity) -> dict[int, float]:
+    """At each number of blocks that of the first network: whether more were tried, and which was kept, depended on
+    the values."""
+    first: dict[int, float] = {}
+    for network in networks:
+        value = value_of(network, quantity)
+        if network.is_grown and network.num_blocks is not None and value is not None:
+            first.setdefault(network.num_blocks, value)
+    return first
+
+
+def _replicates(growth: StoredGrowth, quantity: Quantity) -> list[list[float]]:
+    """Of each proposal that was tried with several seeds, what each seed's candidate ended with."""
+    column = f"val_{quantity}"
+    last: dict[int, dict[int, float]] = {one.step: {} for one in growth.networks if one.is_grown and one.step > 0}
+    for row in growth.epochs:  # of an arm in their order
+        if row["arm"] == "candidate" and row["growth_step"] in last:
+            last[row["growth_step"]][row["replicate"]] = row[column]
+    return [list(values.values()) for values in last.values() if len(values) > 1]
 
 
 # ---------------------------------------------------------------------------------------------------- noise floor
@@ -200,10 +281,11 @@ def floor_of(growth: StoredGrowth) -> FloorReport | Omitted:
         history=(),
         num_validation=num_images,
         measured=measured,
+        replicates=_replicates(growth, "error"),
     )
     label_noise = growth.setting("dataset", "label_noise") or 0.0
     rule = NoiseFloor(config, label_noise if config.label_noise is None else config.label_noise)
-    reason = rule.reason_to_stop(progress)
+    reason, lacks = rule.reason_to_stop(progress), rule.lacks(measured)
     drop = _detectable(num_images, current.val_error, config)
     return FloorReport(
         num_validation_images=num_images,
@@ -211,8 +293,9 @@ def floor_of(growth: StoredGrowth) -> FloorReport | Omitted:
         alpha=config.alpha,
         power=config.power,
         detectable_drop=drop,
-        reached=True if reason else False if len(measured) >= config.min_points else None,
-        sentence=f"{_detectable_in_words(drop, progress, config)} {_floor_in_words(reason, progress, config)}",
+        reached=True if reason else False if lacks is None else None,
+        seed_spread=rule.seed_spread(progress),
+        sentence=f"{_detectable_in_words(drop, progress, config)} {_floor_in_words(reason, lacks, config)}",
     )
 
 
@@ -231,15 +314,12 @@ def _detectable_in_words(drop: float | None, progress: GrowthProgress, config: N
     return f"{where} one step detects a drop of {100 * drop:.2f} pp {how}."
 
 
-def _floor_in_words(reason: str | None, progress: GrowthProgress, config: NoiseFloorConfig) -> str:
+def _floor_in_words(reason: str | None, lacks: str | None, config: NoiseFloorConfig) -> str:
     if reason:
         return f"The noise floor is reached: {reason.removeprefix('noise_floor: ')}."
-    if len(progress.measured) < config.min_points:
-        return (
-            f"Whether the noise floor is reached cannot be said: the rule asks for {config.min_points} measured "
-            f"networks, and there are {len(progress.measured)}."
-        )
-    return f"The noise floor is not reached: at {config.confidence:.0%} the next block may bring more than that."
+    if lacks:
+        return f"Whether the noise floor is reached cannot be said yet: the rule asks for {lacks}."
+    return f"The noise floor is not reached: at {config.confidence:.0%} one more step may bring more than that."
 
 
 # -------------------------------------------------------------------------------------------------------- boosting
@@ -256,11 +336,17 @@ def boosting_of(growth: StoredGrowth) -> Boosting | Omitted:
             first.labels,
             _probabilities(growth, first, networks),
             gamma_threshold=growth.setting("boostresnet", "min_gamma") or 0.0,
-            fixed_features=growth.trial.procedure in _FIXED_FEATURES,
+            features=_features(growth),
         )
     except (AnalysisError, CheckpointError) as error:
         return Omitted(str(error))
     return Boosting(analysis=analysis, networks=networks)
+
+
+def _features(growth: StoredGrowth) -> Features:
+    if growth.trial.procedure in _FIXED_FEATURES:
+        return "fixed"
+    return "shifted" if growth.setting("growth", "train") == "new_block" else "moved"
 
 
 def _probabilities(
@@ -311,7 +397,8 @@ def controls_of(growth: StoredGrowth, *, level: float) -> Controls | Omitted:
         return Omitted(_why_no_controls(growth))
     accepted = [one for one in paired if one.verdict == "accepted"]
     return Controls(
-        every=_compared(paired, level=level), accepted=_compared(accepted, level=level) if accepted else None
+        every=_compared(growth, paired, level=level),
+        accepted=_compared(growth, accepted, level=level) if accepted else None,
     )
 
 
@@ -323,10 +410,12 @@ def _why_no_controls(growth: StoredGrowth) -> str:
     return "no step has one"
 
 
-def _compared(networks: Sequence[GrownNetwork], *, level: float) -> ControlComparison:
+def _compared(growth: StoredGrowth, networks: Sequence[GrownNetwork], *, level: float) -> ControlComparison:
+    round_of_step = {row["step"]: row["round"] for row in growth.growth_steps}
     return compare_with_controls(
         [one.val_error for one in networks if one.val_error is not None],
         [one.val_error_control for one in networks if one.val_error_control is not None],
+        [round_of_step[one.step] for one in networks],
         confidence=level,
     )
 

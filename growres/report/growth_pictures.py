@@ -146,7 +146,7 @@ def draw_boosting(path: Path, analysis: BoostingAnalysis, *, title: str) -> None
     upper, lower = figure.subplots(2, 1, sharex=True)
     _draw_edges(upper, analysis)
     _draw_bounds(lower, analysis)
-    standing = "" if analysis.fixed_features else "\nA diagnostic: all weights moved, and the theory assumes otherwise."
+    standing = "" if analysis.why_diagnostic is None else f"\nA diagnostic: {analysis.why_diagnostic}."
     _say_below(figure, f"Step 0 is the shallow network, each further one an accepted block.{standing}")
     figure.suptitle(title, fontsize=12)
     save_picture(figure, path)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from growres.analysis.boosting import (
     BoostingAnalysis,
+    Features,
     Hypothesis,
     analyze_boosting,
     next_step,
@@ -120,9 +121,14 @@ def test_the_figures_follow_the_definitions_written_out() -> None:
     assert step.edge == pytest.approx((weights * margins).sum())
     assert step.gamma == pytest.approx(math.sqrt((step.edge**2 - before.edge**2) / (1 - before.edge**2)))
     assert step.alpha == pytest.approx(0.5 * math.log((1 + step.edge) / (1 - step.edge)))
-    left, right = np.exp(-margins), np.exp(old)
-    covariance = (weights * left * right).sum() - (weights * left).sum() * (weights * right).sum()
-    assert step.covariance == pytest.approx(covariance)
+    assert step.covariance == pytest.approx(covariance_of(weights, np.exp(-margins), np.exp(old)))
+    with_alphas = covariance_of(weights, np.exp(-step.alpha * margins), np.exp(before.alpha * old))
+    assert step.bound_covariance == pytest.approx(with_alphas)
+    assert abs(with_alphas - step.covariance) > 0.1 * abs(step.covariance)  # the two are not mistaken for each other
+
+
+def covariance_of(weights: Array, left: Array, right: Array) -> float:
+    return float((weights * left * right).sum() - (weights * left).sum() * (weights * right).sum())
 
 
 def test_two_classes_are_the_binary_theory() -> None:
@@ -194,9 +200,46 @@ def test_the_sentence_says_what_held_and_what_the_bound_is_worth() -> None:
     assert "at 2 of 3 steps" in moving.sentence.lower() and "failed at step 2" in moving.sentence
     assert "says nothing" in moving.sentence and "diagnostic" in moving.sentence
     perfect = np.eye(10)[labels]
-    fixed = analyze_boosting(labels, [outputs[0], perfect], fixed_features=True)
+    fixed = analyze_boosting(labels, [outputs[0], perfect], features="fixed")
     assert "says nothing" not in fixed.sentence and "diagnostic" not in fixed.sentence
     assert isinstance(fixed, BoostingAnalysis) and fixed.steps[-1].bound_is_vacuous is False
+
+
+def test_a_bound_that_is_not_proved_is_told_with_what_failed() -> None:
+    right, wrong = [1.0, 0.0], [0.0, 1.0]
+
+    def told(*networks: list[list[float]]) -> str:
+        analysis = analyze_boosting(np.zeros(3, dtype=np.int64), [np.array(network) for network in networks])
+        return analysis.sentence.split("the theory's bound ")[1].partition(", which ")[2]
+
+    assert told([right, right, wrong]).startswith("is below 1 and holds.")
+    assert told([wrong, wrong, right]).startswith("is not proved here: its edge is below 0.")
+    swapped = [[right, right, wrong], [wrong, right, right]]
+    assert told(*swapped).startswith("is not proved here: its covariance term is above 0.")
+    worse = [[right, right, wrong], [right, wrong, wrong]]
+    assert told(*worse).startswith("is not proved here: its edge is below 0 and its covariance term is above 0.")
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ("moved", "a diagnostic, not a certificate: all weights moved"),
+        ("shifted", "a diagnostic, not a certificate: a block at the end of its stage changes what the blocks behind"),
+        ("fixed", "Earlier blocks stayed as they were, as the theory assumes."),
+    ],
+)
+def test_why_it_is_no_proof_follows_from_what_became_of_earlier_blocks(features: Features, words: str) -> None:
+    labels, outputs = trained_networks(0, num_networks=2)
+    analysis = analyze_boosting(labels, outputs, features=features)
+    assert words in analysis.sentence
+    assert (analysis.why_diagnostic is None) == (features == "fixed")
+
+
+def test_of_many_failed_steps_the_first_eight_are_named() -> None:
+    labels = np.arange(40) % 4
+    uniform = np.full((40, 4), 0.25)
+    assert "failed at step 0, 1, 2, 3, 4, 5, 6, 7 and 4 more." in analyze_boosting(labels, [uniform] * 12).sentence
+    assert "failed at step 0 and 1." in analyze_boosting(labels, [uniform] * 2).sentence
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from growres.analysis.power import detectable_drop
+from growres.analysis.power import detectable_drop, usual_discordant
 from tests.growres.cli.conftest import Answer
 
 DATASET: dict[str, Any] = {"source": "digits"}
@@ -105,19 +105,57 @@ def test_alpha_is_the_share_of_one_proposal_in_the_first_round(
         ({"name": "error_drop"}, {}, None, "accept error_drop tests nothing, a drop by luck passes like any other"),
         ({"name": "always"}, {}, None, "accept always tests nothing, every block is kept"),
         ({"name": "versus_control", "test": "error_drop"}, {"control": True}, None, "accept versus_control tests no"),
-        ({"name": "versus_control"}, {"control": True}, "error", "simons: one step (McNemar, alpha 0.05)"),
-        ({"name": "paired_loss"}, {}, "loss", "tests the loss, which shows smaller gains than the error"),
+        ({"name": "paired_loss"}, {}, "loss", "simons: a step tests the loss, which can detect smaller gains. For"),
     ],
-    ids=["error_drop", "always", "error_drop against the control", "versus_control", "paired_loss"],
+    ids=["error_drop", "always", "error_drop against the control", "paired_loss"],
 )
 def test_a_rule_that_tests_nothing_or_something_else_says_so_and_has_the_figure_all_the_same(
     plan: Plan, accept: dict[str, Any], growth: dict[str, Any], tests: str | None, said: str
 ) -> None:
     err = plan(accept, **growth).err
-    assert said in err and (tests == "error") == ("For orientation" not in err)
+    assert said in err and "For orientation: a test of the error in one step (McNemar" in err
     found = detects(plan, accept, **growth)
-    assert found["tests"] == tests
-    assert found["drops"] == detects(plan, {"name": "mcnemar"})["drops"]
+    assert found["tests"] == tests and found["alpha"] == 0.05
+    against = {"name": "versus_control"} if growth else {"name": "mcnemar"}
+    assert found["drops"] == detects(plan, against, **growth)["drops"]
+
+
+def test_candidate_and_control_are_a_quarter_as_discordant_as_candidate_and_parent(plan: Plan) -> None:
+    found = detects(plan, {"name": "versus_control"}, control=True)
+    assert (found["tests"], found["against"]) == ("error", "control")
+    assert found["drops"] == [
+        {"error": error, "drop": detectable_drop(VALIDATION_IMAGES, error, discordant=usual_discordant(error) / 4)}
+        for error in (0.05, 0.2)
+    ]
+    assert detects(plan, {"name": "mcnemar"})["against"] == "parent"
+    err = plan({"name": "versus_control"}, control=True).err
+    assert "simons: one step (McNemar against the control, alpha 0.05)" in err
+    assert "candidate and control 0.25 times as often" in err
+
+
+def test_where_alpha_is_spent_the_last_step_is_told_beside_the_first(plan: Plan) -> None:
+    spending = {"name": "mcnemar", "spend": "alpha_spending"}
+    found = detects(plan, spending)  # room for two blocks, with a patience of two: four rounds
+    last = found["last_step"]
+    assert last["step"] == 4 and last["alpha"] == pytest.approx(found["alpha"] / 16)
+    assert [one["drop"] for one in last["drops"]] == [
+        detectable_drop(VALIDATION_IMAGES, error, alpha=last["alpha"]) for error in (0.05, 0.2)
+    ]
+    drops = [f"{100 * step['drops'][1]['drop']:.2f} pp or more at an error of 20%" for step in (found, last)]
+    err = plan(spending).err
+    assert f"simons: the first step (McNemar, alpha {found['alpha']:.3g})" in err and drops[0] in err
+    assert f"step 4 (the last that there can be, alpha {last['alpha']:.3g})" in err and drops[1] in err
+
+
+def test_where_nothing_bounds_the_steps_the_tenth_stands_for_the_later_ones(plan: Plan) -> None:
+    spending, unbounded = {"name": "mcnemar", "spend": "alpha_spending"}, {"max_seconds": 5}
+    assert detects(plan, spending, stop=unbounded)["last_step"]["step"] == 10
+    assert "step 10 (no rule bounds them, alpha" in plan(spending, stop=unbounded).err
+
+
+@pytest.mark.parametrize("spend", ["none", "holm"])
+def test_where_no_later_step_has_a_lower_level_one_figure_is_enough(plan: Plan, spend: str) -> None:
+    assert detects(plan, {"name": "mcnemar", "spend": spend})["last_step"] is None
 
 
 def test_images_that_are_not_here_yet_are_known_where_the_file_gives_their_number(plan: Plan) -> None:

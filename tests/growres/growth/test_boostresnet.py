@@ -116,7 +116,7 @@ def test_the_figures_are_those_of_the_networks_on_the_training_images(boost_tria
                 boost.network, context.data.eval_batches("train"), precision=context.precision
             )
             outputs.append(softmax.numpy())
-    analysis = analyze_boosting(labels.numpy(), outputs, fixed_features=True)
+    analysis = analyze_boosting(labels.numpy(), outputs, features="fixed")
     assert analysis.steps == boost.steps and len(outputs) == 4
     for step in boost.steps:
         assert step.train_error <= step.best_z

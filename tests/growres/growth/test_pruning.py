@@ -90,6 +90,7 @@ def test_a_block_that_does_nothing_goes_and_one_that_matters_stays(trained, tria
     assert nothing.val_error_candidate == nothing.val_error_before and "not told from noise" in nothing.reason
     assert (matters.stage, matters.block, matters.verdict) == (1, 1, "rejected")
     assert matters.p_value is not None and matters.p_value < ALPHA and matters.reason.endswith("worse")
+    assert f"without it, one-sided p = {matters.p_value:.3g}: worse" in matters.reason
     assert matters.val_error_candidate is not None and matters.val_error_candidate > matters.val_error_before
     assert all(torch.equal(value, before[name]) for name, value in trained.network.state_dict().items())
 

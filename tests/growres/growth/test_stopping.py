@@ -8,10 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from growres.analysis.points import error_variance, seed_spread, seeds_in_words
 from growres.config.experiment import StopConfig
-from growres.events import GrowthStepDecided
+from growres.events import EpochFinished, GrowthStepDecided, ProcedureEvent, TrialFinished
+from growres.growth.procedure import Growth
 from growres.growth.stopping import GrowthProgress, make_stop_rules, reason_to_stop
 from tests.growres.growth.constructed import decided
+from tests.replaying import through_a_file
+
+NUM_VALIDATION = 60
+"""In the images that make_context gives."""
 
 
 def why(
@@ -64,7 +70,8 @@ def test_an_error_that_the_wrong_labels_explain_ends_the_growth() -> None:
     # Of 1,000 images 100 are labelled wrongly; Wilson's 90 % interval of 115 wrong ones reaches down to 0.0994.
     def stops(num_wrong: int, **noise: Any) -> bool:
         reason = why({"noise_floor": noise}, val_error=num_wrong / 1000, num_validation=1000, label_noise=0.1)
-        return reason is not None and "wrong labels explain" in reason
+        share = 100 * noise.get("label_noise", 0.1)
+        return reason is not None and f"cannot be told from the {share:g} % that wrong labels explain" in reason
 
     assert stops(80) and stops(100) and stops(115)
     assert not stops(117) and not stops(200)
@@ -91,7 +98,8 @@ def test_a_curve_that_has_long_been_flat_is_at_the_noise_floor(num_images: int) 
     measured = decay(range(3, 16), floor=0.06, height=0.1, rate=1.0, num_images=num_images)
     reason = why({"noise_floor": {}}, val_error=0.06, num_blocks=15, num_validation=num_images, measured=measured)
     assert reason is not None and f"{num_images:,} validation images can tell from noise" in reason
-    assert "block 16 is expected to lower it" in reason
+    assert "one more step (block 16 and its epochs) is expected to lower it" in reason
+    assert reason.endswith("; seed variance unknown: one seed")
 
 
 def test_growth_goes_on_while_the_split_could_see_the_drop_that_is_expected() -> None:
@@ -111,10 +119,54 @@ def test_a_flat_curve_of_few_points_ends_no_growth() -> None:
     assert why({"noise_floor": {"min_points": 7}}, measured=measured, **progress) is not None
 
 
-def test_candidates_of_a_parent_that_refuses_them_all_tell_that_nothing_is_to_be_gained() -> None:
-    measured = [(3, 0.06)] + [(4, 0.06 + shift / 5000) for shift in (0, 1, -1, 2, -2, 0, 1)]
+@pytest.mark.parametrize(("num_block_counts", "stops"), [(2, False), (3, False), (4, True)])
+def test_points_at_fewer_than_four_numbers_of_blocks_end_no_growth_however_many(
+    num_block_counts: int, stops: bool
+) -> None:
+    # A parent that refuses every candidate: how the error falls on with more blocks, none of them has shown.
+    depths = range(3, 3 + num_block_counts)
+    measured = [(blocks, 0.06) for blocks in depths] + [(depths[-1], 0.06 + 1 / 5000)] * (12 - num_block_counts)
     progress = {"val_error": 0.06, "num_blocks": 3, "num_validation": 5000, "measured": measured}
-    assert "can tell from noise" in str(why({"noise_floor": {}}, **progress))
+    assert (why({"noise_floor": {}}, **progress) is not None) == stops
+
+
+def test_replicates_that_scatter_widely_leave_room_for_a_gain() -> None:
+    measured = decay(range(3, 14), floor=0.0, height=0.6, rate=0.3, num_images=2000)
+    progress = {"val_error": measured[-1][1], "num_blocks": 13, "num_validation": 2000, "measured": measured}
+    alike = [[0.1, 0.1 + 1 / 2000]] * 4
+    wide = [[0.1, 0.2], [0.12, 0.05]]
+    assert "seed variance unknown" in str(why({"noise_floor": {}}, **progress))
+    reason = str(why({"noise_floor": {}}, replicates=alike, **progress))
+    assert reason.endswith(" times that of the images, from 4 proposals with up to 2 replicates")
+    assert why({"noise_floor": {}}, replicates=wide, **progress) is None
+
+
+def test_a_growth_gives_its_rule_the_replicates_that_it_trained_also_when_resumed(make_trial, make_context) -> None:
+    trial = make_trial(
+        procedure="growth",
+        model={"name": "preact_resnet", "blocks": [1, 1], "widths": [2, 4]},
+        training={"batch_size": 48},
+        growth={
+            "seed_epochs": 1,
+            "epochs_per_step": 1,
+            "control": False,
+            "accept": {"name": "always", "replicates": 2},
+            "stop": {"noise_floor": {"min_points": 4}, "max_blocks": 6},
+        },
+    )
+    events: list[ProcedureEvent] = []
+    state: dict[str, Any] | None = None
+    while not (events and isinstance(events[-1], TrialFinished)):
+        growth = Growth(trial, make_context(trial))
+        if state is not None:
+            growth.load_state_dict(state)
+        events.append(next(growth.run()))
+        state = through_a_file(growth.state_dict())
+    assert events[-1].reason.startswith("noise_floor: ")
+    ends = [event.val_error for event in events if isinstance(event, EpochFinished) and event.arm == "candidate"]
+    replicates = [ends[place : place + 2] for place in range(0, len(ends), 2)]  # an epoch each, in their order
+    spread = seed_spread(replicates, lambda error: error_variance(error, NUM_VALIDATION), source="replicates")
+    assert events[-1].reason.endswith(f"; {seeds_in_words(spread)}")
 
 
 def test_a_network_that_gets_everything_wrong_has_no_forecast_to_stop_by() -> None:

@@ -52,9 +52,9 @@ def test_equal_pictures_are_equal_files_on_every_scale(tmp_path: Path, scale: st
 
 def test_a_loss_is_not_drawn_as_a_percentage(tmp_path: Path) -> None:
     analysis, networks = grown("loss")
-    draw_decay(tmp_path / "loss.svg", analysis, networks, title="Loss", measured_on="training")
+    draw_decay(tmp_path / "loss.svg", analysis, networks, title="Loss")
     text = (tmp_path / "loss.svg").read_text()
-    assert "training loss (nats)" in text and "%)" not in text
+    assert "validation loss (nats)" in text and "%)" not in text
 
 
 def test_a_png_is_large_enough_to_print(tmp_path: Path) -> None:
