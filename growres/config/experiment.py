@@ -555,7 +555,8 @@ class NoiseFloorConfig(Frozen):
     """Networks measured before a law is fitted, with four numbers of blocks: the shallow one and the proposals."""
     alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
     power: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.8
-    """A drop counts as detectable that a paired test at this alpha finds with this probability."""
+    """A drop counts as detectable that a paired test at this alpha finds with this probability. Where `accept` spends
+    its own alpha over the steps, the late ones detect less than that."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.9
     """Of the interval of the expected gain, whose upper end counts, and of that of the error."""
     label_noise: Fraction | None = None

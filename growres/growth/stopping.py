@@ -138,7 +138,9 @@ class Patience:
         fruitless = list(takewhile(lambda steps: all(step.verdict != "accepted" for step in steps), reversed(by_round)))
         if len(fruitless) < self.rounds:
             return None
-        return f"patience: the last {sum(map(len, fruitless))} proposals were not accepted"
+        num_rounds, num_proposals = len(fruitless), sum(map(len, fruitless))
+        rounds = "" if num_rounds == num_proposals else f", in {num_rounds} rounds,"
+        return f"patience: the last {num_proposals} proposals{rounds} were not accepted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ class MaxFlops:
         """Compares with what was spent."""
         if progress.train_flops < self.flops:
             return None
-        return f"max_flops: {progress.train_flops:.3g} FLOPs of {self.flops:.3g} are spent"
+        return f"max_flops: {progress.train_flops:.3g} FLOPs are spent, and {self.flops:.3g} were allowed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ class MaxSeconds:
         """Compares with what was spent."""
         if progress.wall_s < self.seconds:
             return None
-        return f"max_seconds: {progress.wall_s:.0f} s of {self.seconds:g} s are spent"
+        return f"max_seconds: {progress.wall_s:.1f} s are spent, and {self.seconds:g} s were allowed"
 
 
 def make_stop_rules(config: StopConfig, *, label_noise: float = 0.0) -> tuple[StopRule, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def growth_of(
         growth_steps=steps,
         epochs=list(epochs),
         outputs=outputs,
+        digests={file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in outputs.glob("*.npz")},
     )
 
 
