@@ -23,6 +23,12 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are as wide as in a pipe, whatever the terminal that the tests were begun in; pytest-xdist passes it on."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A GROWRES_HOME of its own for every test, so that none sees the user's store or another test's."""
     folder = tmp_path_factory.mktemp("home")
