@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from growres.cli import figures
+from growres.cli.growth_notes import SCREENED_OUT, print_notes, shown_reason
 from growres.cli.lineage import print_lineage
 from growres.cli.tables import (
     Column,
@@ -27,9 +28,10 @@ from growres.cli.tables import (
     terminal_width,
 )
 from growres.cli.talk import command, say
+from growres.report.lineage import is_screened_out
 
 if TYPE_CHECKING:
-    from growres.store import ExperimentRow, Store
+    from growres.store import ExperimentRow, Store, TrialRow
 
 WATCH_EVERY_S = 1.0
 
@@ -100,7 +102,7 @@ _GROWTH_STEP_COLUMNS = (
     figure("block"),
     Column(key="initialiser", leave_out=5),
     figure("val_error_before", title="val before", show=figures.percent),
-    figure("val_error_candidate", title="with block", show=figures.percent),
+    figure("val_error_shown", title="with block"),
     figure("val_error_control", title="control", show=figures.percent),
     figure("num_replicates", title="seeds", leave_out=7),
     figure("p_value", title="p", show=figures.decimal, leave_out=1),
@@ -168,8 +170,9 @@ def print_leaderboard(rows: Sequence[dict[str, Any]], output: Format) -> None:
     print_rows(rows, columns, output)
 
 
-def print_growth_steps(rows: Sequence[dict[str, Any]], output: Format) -> None:
+def print_growth_steps(trial: TrialRow, steps: Sequence[dict[str, Any]], output: Format) -> None:
     """A trial's proposals with their verdicts; what is the same in every ordinary growth only where it is not."""
+    rows = [step | {"val_error_shown": _error_of_candidate(step)} for step in steps]
     columns = without_empty(_GROWTH_STEP_COLUMNS, rows, "val_error_control", "p_value")
     ordinary = {
         "round": all(row["round"] == row["step"] for row in rows),
@@ -177,6 +180,12 @@ def print_growth_steps(rows: Sequence[dict[str, Any]], output: Format) -> None:
         "num_replicates": all(row["num_replicates"] == 1 for row in rows),
     }
     print_rows(rows, [column for column in columns if not ordinary.get(column.key)], output)
+    print_notes(trial, steps)
+
+
+def _error_of_candidate(step: dict[str, Any]) -> str:
+    mark = SCREENED_OUT if is_screened_out(step) else ""
+    return f"{figures.percent(step['val_error_candidate'])}{mark}"
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -402,10 +411,10 @@ def show(
         case Format.CSV:
             print_rows([facts], (), output)
         case _:
-            print_facts(_readable_facts(facts), output)
+            print_facts(_readable_facts(facts, shown_reason(found, growth_steps)), output)
             if growth_steps:
                 _print_title("Growth steps", output)
-                print_growth_steps(growth_steps, output)
+                print_growth_steps(found, growth_steps, output)
             if attempts:
                 _print_title("Attempts", output)
                 print_rows(attempts, without_empty(_ATTEMPT_COLUMNS, attempts, "reason"), output)
@@ -414,7 +423,7 @@ def show(
                 print_rows(artifacts, _ARTIFACT_COLUMNS, output)
 
 
-def _readable_facts(facts: dict[str, Any]) -> dict[str, str | None]:
+def _readable_facts(facts: dict[str, Any], reason: str | None) -> dict[str, str | None]:
     architecture = facts["architecture"]
     readable = {
         "trial": facts["id"],
@@ -426,7 +435,7 @@ def _readable_facts(facts: dict[str, Any]) -> dict[str, str | None]:
         "twin of": f"{facts['twin_of']} ({facts['twin']})" if facts["twin_of"] else None,
         "model": facts["model"],
         "status": facts["status"],
-        "reason": facts["reason"],
+        "reason": reason,
         "val error": figures.percent(facts["val_error"]),
         "test error": figures.percent(facts["test_error"]),
         "parameters": figures.whole(facts["num_params"]),
