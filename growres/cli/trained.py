@@ -32,7 +32,10 @@ ModelArgument = Annotated[
 def predict(
     trial: ModelArgument,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files of any kind and size.")],
-    top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="Name the K most probable classes.")] = 2,
+    top: Annotated[
+        int,
+        typer.Option("--top", metavar="K", min=1, help="Name the K most probable classes (at most all)."),
+    ] = 2,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Classify image files with the network of a trial.
