@@ -27,7 +27,7 @@ from growres.cli.tables import (
     table_lines,
     terminal_width,
 )
-from growres.cli.talk import command, say
+from growres.cli.talk import command, say, say_what_did_not_fit
 from growres.report.lineage import is_screened_out
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def print_leaderboard(rows: Sequence[dict[str, Any]], output: Format) -> None:
     columns = without_empty(_LEADERBOARD_COLUMNS, rows, "sweep_point")
     if all(row["status"] == "succeeded" for row in rows):
         columns = [column for column in columns if column.key not in ("status", "reason")]
-    print_rows(rows, columns, output)
+    say_what_did_not_fit(print_rows(rows, columns, output))
 
 
 def print_growth_steps(trial: TrialRow, steps: Sequence[dict[str, Any]], output: Format) -> None:
@@ -179,7 +179,8 @@ def print_growth_steps(trial: TrialRow, steps: Sequence[dict[str, Any]], output:
         "kind": all(row["kind"] == "append" for row in rows),
         "num_replicates": all(row["num_replicates"] == 1 for row in rows),
     }
-    print_rows(rows, [column for column in columns if not ordinary.get(column.key)], output)
+    missing = print_rows(rows, [column for column in columns if not ordinary.get(column.key)], output)
+    say_what_did_not_fit(missing)
     print_notes(trial, steps)
 
 
@@ -201,7 +202,7 @@ def list_experiments(output: FormatOption = Format.TABLE) -> None:
         experiments = store.experiments()
         rows = [_listed(experiment) for experiment in experiments]
         gone = [experiment for experiment in experiments if _is_abandoned(store, experiment)]
-    print_rows(rows, _LIST_COLUMNS, output)
+    say_what_did_not_fit(print_rows(rows, _LIST_COLUMNS, output))
     for experiment in gone:
         _say_how_to_go_on(experiment)
     if not rows:
@@ -246,7 +247,7 @@ def status(
         is_abandoned = _is_abandoned(store, found)
     if output in (Format.TABLE, Format.MD):
         print(_headline(found), end="\n\n")
-    print_rows(rows, _status_columns(rows), output)
+    say_what_did_not_fit(print_rows(rows, _status_columns(rows), output))
     if is_abandoned:
         _say_how_to_go_on(found)
 
@@ -382,7 +383,8 @@ def _print_variants(rows: Sequence[dict[str, Any]], output: Format) -> None:
         }
         for row in rows
     ]
-    print_rows(shown, without_empty(_VARIANT_COLUMNS, shown, "sweep_point", "failed", "unfinished"), output)
+    columns = without_empty(_VARIANT_COLUMNS, shown, "sweep_point", "failed", "unfinished")
+    say_what_did_not_fit(print_rows(shown, columns, output))
 
 
 # ---------------------------------------------------------------------------------------------------------- show
@@ -417,10 +419,11 @@ def show(
                 print_growth_steps(found, growth_steps, output)
             if attempts:
                 _print_title("Attempts", output)
-                print_rows(attempts, without_empty(_ATTEMPT_COLUMNS, attempts, "reason"), output)
+                columns = without_empty(_ATTEMPT_COLUMNS, attempts, "reason")
+                say_what_did_not_fit(print_rows(attempts, columns, output))
             if artifacts:
                 _print_title("Artifacts", output)
-                print_rows(artifacts, _ARTIFACT_COLUMNS, output)
+                say_what_did_not_fit(print_rows(artifacts, _ARTIFACT_COLUMNS, output))
 
 
 def _readable_facts(facts: dict[str, Any], reason: str | None) -> dict[str, str | None]:
