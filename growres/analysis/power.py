@@ -83,14 +83,19 @@ def images_needed(
     The power of an exact test does not rise evenly with the images; the answer is exact to within that ripple.
 
     Raises:
-        AnalysisError: as `detectable_drop`; if the drop is not above 0 and at most the error; or if more than a
-            thousand million images would be needed.
+        AnalysisError: as `detectable_drop`; if the drop is not above 0 and at most the error, or makes more images
+            discordant than are given; or if more than a thousand million images would be needed.
     """
     task = _Task(error=error, alpha=alpha, power=power, discordant=discordant)
     if not 0 < drop <= error:
         raise AnalysisError(
             f"Cannot detect a drop of {drop:g}: from an error of {error:g} it is above 0 and at most {error:g}. Name "
             f"such a one, as a fraction: 0.3 percentage points are 0.003."
+        )
+    if discordant is not None and drop > discordant:
+        raise AnalysisError(
+            f"Cannot detect a drop of {drop:g} where {discordant:g} of the images are discordant: a drop makes as many "
+            f"images discordant itself. Name a drop of at most {discordant:g}, or a larger discordant fraction."
         )
     enough = task.usual_images(drop)
     too_few = enough // 2

@@ -13,7 +13,7 @@ import typer
 from growres.cli import figures
 from growres.cli.experiments import ExperimentArgument, open_store, without_empty
 from growres.cli.tables import Column, Format, FormatOption, figure, print_json, print_rows
-from growres.cli.talk import say
+from growres.cli.talk import say, say_what_did_not_fit
 
 if TYPE_CHECKING:
     from growres.analysis.comparison import VariantComparison, VariantDifference
@@ -55,7 +55,8 @@ def compare(
 
     Differences are paired: over the same seeds, and over the same test images.
     One is called so only where both tell it from luck, corrected for all
-    comparisons made. The baseline is the first variant of the file that grows,
+    comparisons made. With a single seed only the images can tell, and the verdict
+    is about those two networks: 'better (one seed)'. The baseline is the first variant of the file that grows,
     or else the first; to compare with another, choose it before you see the
     results. Twins are compared with their parents as well. To choose a network,
     go by the validation error: growres results.
@@ -75,7 +76,8 @@ def compare(
     pairs = [(pair.parent, pair.variant) for pair in results.twins]
     comparison = compare_variants(results.trials, baseline=chosen, also=pairs, alpha=alpha)
     if picture is not None:
-        draw_pareto(picture, comparison, results.trials, title=f"{found.name} ({found.id})")
+        title = f"{found.name} ({found.id})"
+        draw_pareto(picture, comparison, results.trials, baseline=chosen, title=title)
     _print(_head(found, chosen, results, comparison), results, comparison, output)
     _say_what_is_missing(results)
     if output is Format.TABLE:
@@ -110,13 +112,14 @@ def _print(head: Row, results: ExperimentResults, comparison: VariantComparison,
         case Format.CSV:  # two tables in one stream are no CSV; that of variants is growres results --by variant
             print_rows([*others, *twins], _difference_columns("variant"), output)
         case _:
-            print_rows(*_shown_variants(variants), output)
-            _print_differences(
+            missing = print_rows(*_shown_variants(variants), output)
+            missing += _print_differences(
                 f"Against {figures.text(head['baseline'])}", others, _difference_columns("variant"), output
             )
             twin_of = Column(key="baseline", title="twin of", min_width=12)
-            _print_differences("Twins", twins, [*_difference_columns("twin"), twin_of], output)
+            missing += _print_differences("Twins", twins, [*_difference_columns("twin"), twin_of], output)
             _print_sentences([*others, *twins], output)
+            say_what_did_not_fit(missing)
 
 
 # ---------------------------------------------------------------------------------------------------------- variants
@@ -179,10 +182,22 @@ def _interval(interval: tuple[float, float] | None) -> str:
     return figures.ABSENT if interval is None else f"{100 * interval[0]:+.2f}..{100 * interval[1]:+.2f}"
 
 
-def _print_differences(title: str, rows: Sequence[Row], columns: Sequence[Column], output: Format) -> None:
-    if rows:
-        print(f"\n{'## ' if output is Format.MD else ''}{title}\n")
-        print_rows(rows, columns, output)
+def _print_differences(title: str, rows: Sequence[Row], columns: Sequence[Column], output: Format) -> list[str]:
+    """Returns the headings that the terminal had no room for."""
+    if not rows:
+        return []
+    print(f"\n{'## ' if output is Format.MD else ''}{title}\n")
+    return print_rows([row | {"verdict": _verdict(row)} for row in rows], columns, output)
+
+
+def _verdict(row: Row) -> str:
+    """With what was not tested, where a difference was found without it."""
+    verdict: str = row["verdict"]
+    if verdict == "no difference found":
+        return verdict
+    if row["p_value_over_seeds"] is None:
+        return f"{verdict} (one seed)"
+    return verdict if row["num_images"] else f"{verdict} (seeds only)"
 
 
 def _print_sentences(rows: Sequence[Row], output: Format) -> None:
@@ -214,6 +229,13 @@ def _say_how_to_read_it(comparison: VariantComparison, baseline: str, why: str) 
         f"p: the larger one of seeds and images, corrected (Holm) for {figures.number_of(number, 'comparison')}; the "
         f"intervals hold together at {100 * (1 - comparison.alpha):g}%."
     )
+    if any(one.num_images and len(one.seeds) == 1 for one in comparison.differences):
+        say(
+            "With one seed only the images are tested: a difference found is one of these networks, and another seed "
+            "may show none."
+        )
+    if any(not one.num_images and len(one.seeds) > 1 for one in comparison.differences):
+        say("Where it is not known which images were right, only the seeds are tested.")
     say("Pareto fronts: no other variant has a lower mean error for less of these, luck not counted.")
 
 

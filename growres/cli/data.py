@@ -10,7 +10,7 @@ import typer
 
 from growres.cli import figures
 from growres.cli.tables import Column, Format, FormatOption, figure, print_facts, print_json, print_rows
-from growres.cli.talk import command, say
+from growres.cli.talk import command, say, say_what_did_not_fit
 from growres.errors import DataError, NotFoundError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def list_sources(output: FormatOption = Format.TABLE) -> None:
     """List the data sets that are decoded on this machine, and digits, which is always there."""
     from growres.data import cached_sources
 
-    print_rows(cached_sources(), _LIST_COLUMNS, output)
+    say_what_did_not_fit(print_rows(cached_sources(), _LIST_COLUMNS, output))
     if output is Format.TABLE:
         say("\nAny other is decoded when it is first used: a folder of class folders, parquet files, a hub data set.")
 

@@ -10,7 +10,7 @@ import typer
 
 from growres.cli import figures
 from growres.cli.tables import Column, Format, FormatOption, print_facts, print_rows
-from growres.cli.talk import say
+from growres.cli.talk import say, say_what_did_not_fit
 from growres.errors import SchemaMismatchError
 
 EXIT_UNSOUND = 1
@@ -36,7 +36,7 @@ def query(
     result = run_read_only(None, sql, timeout_s=timeout_s, max_rows=limit)
     names = _distinct(result.columns)
     rows = [dict(zip(names, row, strict=True)) for row in result.rows]
-    print_rows(rows, [_query_column(name, rows) for name in names], output)
+    say_what_did_not_fit(print_rows(rows, [_query_column(name, rows) for name in names], output))
     if result.truncated:
         say(f"Only the first {len(rows)} rows are shown; for more: --limit {10 * limit}")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from growres.cli import figures
+from growres.cli.growth_notes import SCREENED_OUT, print_notes, shown_reason
 from growres.cli.lineage import print_lineage
 from growres.cli.tables import (
     Column,
@@ -26,10 +27,11 @@ from growres.cli.tables import (
     table_lines,
     terminal_width,
 )
-from growres.cli.talk import command, say
+from growres.cli.talk import command, say, say_what_did_not_fit
+from growres.report.lineage import is_screened_out
 
 if TYPE_CHECKING:
-    from growres.store import ExperimentRow, Store
+    from growres.store import ExperimentRow, Store, TrialRow
 
 WATCH_EVERY_S = 1.0
 
@@ -100,7 +102,7 @@ _GROWTH_STEP_COLUMNS = (
     figure("block"),
     Column(key="initialiser", leave_out=5),
     figure("val_error_before", title="val before", show=figures.percent),
-    figure("val_error_candidate", title="with block", show=figures.percent),
+    figure("val_error_shown", title="with block"),
     figure("val_error_control", title="control", show=figures.percent),
     figure("num_replicates", title="seeds", leave_out=7),
     figure("p_value", title="p", show=figures.decimal, leave_out=1),
@@ -165,18 +167,26 @@ def print_leaderboard(rows: Sequence[dict[str, Any]], output: Format) -> None:
     columns = without_empty(_LEADERBOARD_COLUMNS, rows, "sweep_point")
     if all(row["status"] == "succeeded" for row in rows):
         columns = [column for column in columns if column.key not in ("status", "reason")]
-    print_rows(rows, columns, output)
+    say_what_did_not_fit(print_rows(rows, columns, output))
 
 
-def print_growth_steps(rows: Sequence[dict[str, Any]], output: Format) -> None:
+def print_growth_steps(trial: TrialRow, steps: Sequence[dict[str, Any]], output: Format) -> None:
     """A trial's proposals with their verdicts; what is the same in every ordinary growth only where it is not."""
+    rows = [step | {"val_error_shown": _error_of_candidate(step)} for step in steps]
     columns = without_empty(_GROWTH_STEP_COLUMNS, rows, "val_error_control", "p_value")
     ordinary = {
         "round": all(row["round"] == row["step"] for row in rows),
         "kind": all(row["kind"] == "append" for row in rows),
         "num_replicates": all(row["num_replicates"] == 1 for row in rows),
     }
-    print_rows(rows, [column for column in columns if not ordinary.get(column.key)], output)
+    missing = print_rows(rows, [column for column in columns if not ordinary.get(column.key)], output)
+    say_what_did_not_fit(missing)
+    print_notes(trial, steps)
+
+
+def _error_of_candidate(step: dict[str, Any]) -> str:
+    mark = SCREENED_OUT if is_screened_out(step) else ""
+    return f"{figures.percent(step['val_error_candidate'])}{mark}"
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -192,7 +202,7 @@ def list_experiments(output: FormatOption = Format.TABLE) -> None:
         experiments = store.experiments()
         rows = [_listed(experiment) for experiment in experiments]
         gone = [experiment for experiment in experiments if _is_abandoned(store, experiment)]
-    print_rows(rows, _LIST_COLUMNS, output)
+    say_what_did_not_fit(print_rows(rows, _LIST_COLUMNS, output))
     for experiment in gone:
         _say_how_to_go_on(experiment)
     if not rows:
@@ -237,7 +247,7 @@ def status(
         is_abandoned = _is_abandoned(store, found)
     if output in (Format.TABLE, Format.MD):
         print(_headline(found), end="\n\n")
-    print_rows(rows, _status_columns(rows), output)
+    say_what_did_not_fit(print_rows(rows, _status_columns(rows), output))
     if is_abandoned:
         _say_how_to_go_on(found)
 
@@ -373,7 +383,8 @@ def _print_variants(rows: Sequence[dict[str, Any]], output: Format) -> None:
         }
         for row in rows
     ]
-    print_rows(shown, without_empty(_VARIANT_COLUMNS, shown, "sweep_point", "failed", "unfinished"), output)
+    columns = without_empty(_VARIANT_COLUMNS, shown, "sweep_point", "failed", "unfinished")
+    say_what_did_not_fit(print_rows(shown, columns, output))
 
 
 # ---------------------------------------------------------------------------------------------------------- show
@@ -402,19 +413,20 @@ def show(
         case Format.CSV:
             print_rows([facts], (), output)
         case _:
-            print_facts(_readable_facts(facts), output)
+            print_facts(_readable_facts(facts, shown_reason(found, growth_steps)), output)
             if growth_steps:
                 _print_title("Growth steps", output)
-                print_growth_steps(growth_steps, output)
+                print_growth_steps(found, growth_steps, output)
             if attempts:
                 _print_title("Attempts", output)
-                print_rows(attempts, without_empty(_ATTEMPT_COLUMNS, attempts, "reason"), output)
+                columns = without_empty(_ATTEMPT_COLUMNS, attempts, "reason")
+                say_what_did_not_fit(print_rows(attempts, columns, output))
             if artifacts:
                 _print_title("Artifacts", output)
-                print_rows(artifacts, _ARTIFACT_COLUMNS, output)
+                say_what_did_not_fit(print_rows(artifacts, _ARTIFACT_COLUMNS, output))
 
 
-def _readable_facts(facts: dict[str, Any]) -> dict[str, str | None]:
+def _readable_facts(facts: dict[str, Any], reason: str | None) -> dict[str, str | None]:
     architecture = facts["architecture"]
     readable = {
         "trial": facts["id"],
@@ -426,7 +438,7 @@ def _readable_facts(facts: dict[str, Any]) -> dict[str, str | None]:
         "twin of": f"{facts['twin_of']} ({facts['twin']})" if facts["twin_of"] else None,
         "model": facts["model"],
         "status": facts["status"],
-        "reason": facts["reason"],
+        "reason": reason,
         "val error": figures.percent(facts["val_error"]),
         "test error": figures.percent(facts["test_error"]),
         "parameters": figures.whole(facts["num_params"]),

@@ -5,6 +5,7 @@ Only tables use these; JSON and CSV carry the raw numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -41,8 +42,11 @@ def percent_with_spread(mean: float | None, std: float | None) -> str:
 
 
 def points(fraction: float | None) -> str:
-    """A difference of errors in percentage points: 0.0072 is 0.72 pp."""
-    return ABSENT if fraction is None else f"{100 * fraction:.2f} pp"
+    """A difference of errors in percentage points: 0.0072 is 0.72 pp; one too small for that has two digits."""
+    if fraction is None:
+        return ABSENT
+    decimals = 2 if fraction == 0 else max(2, -1 - math.floor(math.log10(abs(fraction))))
+    return f"{100 * fraction:.{decimals}f} pp"
 
 
 def count(number: float | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from growres.cli import figures
+from growres.cli.growth_notes import SCREENED_OUT, print_notes
 from growres.cli.tables import COLORS, Format, is_colored, print_json, print_rows, terminal_width
 from growres.errors import NotFoundError
 
@@ -41,8 +42,10 @@ def print_lineage(
             print_rows([dataclasses.asdict(step) for step in _in_order(trunk)], (), output)
         case Format.MD:
             print("\n".join(_markdown(trunk)))
+            print_notes(trial, growth_steps)
         case Format.TABLE:
             _draw(f"{trial.id} {figures.text(trial.variant)}, seed {trial.seed}", trunk)
+            print_notes(trial, growth_steps)
 
 
 def _in_order(trunk: Sequence[Ancestor]) -> list[ProposedStep]:
@@ -94,6 +97,7 @@ def _ancestor_line(ancestor: Ancestor) -> str:
 
 def _step_line(step: ProposedStep) -> str:
     candidate = "diverged" if step.val_error_candidate is None else figures.percent(step.val_error_candidate)
+    candidate += SCREENED_OUT if step.is_screened_out else ""
     control = "" if step.val_error_control is None else f" (control {figures.percent(step.val_error_control)})"
     without = "without " if step.kind == "remove" else ""
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from growres.cli import figures
 from growres.cli.tables import Column, Format, FormatOption, figure, print_rows
-from growres.cli.talk import say
+from growres.cli.talk import say, say_what_did_not_fit
 
 _DROPS = (0.001, 0.003, 0.005, 0.01)
 _MOST_IMAGES = 1_000_000_000
@@ -56,9 +55,10 @@ def power(
     rows = [question.row(assumption, fraction, drops) for assumption, fraction in assumptions.items()]
     if output is Format.TABLE:
         print(_sentence(next(row for row in rows if row["assumption"] in (_USUAL, _GIVEN))), end="\n\n")
-    print_rows(rows, _columns(drops), output)
+    missing = print_rows(rows, _columns(drops), output)
     if output is Format.TABLE:
         say(_notes(rows))
+        say_what_did_not_fit(missing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +76,8 @@ class _Question:
         return images_needed(drop, self.error, alpha=self.alpha, power=self.power, discordant=discordant)
 
     def row(self, assumption: str, discordant: float, drops: Sequence[float]) -> Row:
-        from growres.analysis.power import detectable_drop
-
-        detectable = detectable_drop(
-            self.num_images, self.error, alpha=self.alpha, power=self.power, discordant=discordant
-        )
+        largest = min(self.error, discordant)  # a drop makes as many images discordant itself
+        detectable = self.detectable_drop(discordant)
         return {
             "validation_images": self.num_images,
             "error": self.error,
@@ -88,9 +85,14 @@ class _Question:
             "power": self.power,
             "assumption": assumption,
             "discordant": discordant,
-            "detectable_drop": detectable if math.isfinite(detectable) else None,
-            **{_key(drop): self.images_needed(drop, discordant) if drop <= self.error else None for drop in drops},
+            "detectable_drop": detectable if detectable <= largest else None,
+            **{_key(drop): self.images_needed(drop, discordant) if drop <= largest else None for drop in drops},
         }
+
+    def detectable_drop(self, discordant: float) -> float:
+        from growres.analysis.power import detectable_drop
+
+        return detectable_drop(self.num_images, self.error, alpha=self.alpha, power=self.power, discordant=discordant)
 
 
 def _assumptions(error: float, discordant: float | None) -> dict[str, float]:
@@ -122,10 +124,12 @@ def _columns(drops: Sequence[float]) -> list[Column]:
 
 
 def _sentence(row: Row) -> str:
-    where = (
-        f"One step on {row['validation_images']:,} validation images, at an error of {figures.percent(row['error'])},"
-    )
+    images = figures.number_of(row["validation_images"], "validation image")
+    where = f"One step on {images}, at an error of {figures.percent(row['error'])},"
     how = f"{100 * row['power']:g}% of the time (McNemar's exact test, one-sided, alpha {row['alpha']:g})"
+    if row["detectable_drop"] is None and row["discordant"] < row["error"]:
+        largest = figures.points(row["discordant"])
+        return f"{where} does not detect even a drop of {largest}, all that is discordant, {how}."
     if row["detectable_drop"] is None:
         return f"{where} does not detect even a drop to an error of 0 {how}."
     return f"{where} detects a true drop of {figures.points(row['detectable_drop'])} {how}; a smaller one less often."
@@ -139,5 +143,7 @@ def _notes(rows: Sequence[Row]) -> str:
         "Where alpha is spent over the steps of a growth, give one step's share of it as --alpha.",
     ]
     if any(row["detectable_drop"] is None for row in rows):
-        lines.insert(0, "Detects -: not even a drop to an error of 0.")
+        lines.insert(0, "Detects -: not even the largest drop that there is room for.")
+    if any(value is None for row in rows for value in row.values()):
+        lines.insert(0, "A drop is at most the error, and at most the discordant fraction; a larger one takes -.")
     return "\n" + "\n".join(lines)

@@ -170,6 +170,8 @@ def sentence(trial: TrialProgress, event: Event) -> str | None:
             change = f"val error {figures.percent(event.val_error_before)} -> {after}"
             if event.val_error_candidate is None:
                 change = figures.text(event.reason)
+            elif (event.verdict == "accepted") != (event.val_error_candidate < event.val_error_before):
+                change += f" ({figures.text(event.reason)})"  # the errors alone would have told the opposite
             doing = " taken away" if event.kind == "remove" else ""
             step = f"step {event.step} {event.verdict}, block {event.block} in stage {event.stage}{doing}"
             return f"{trial.label}: {step}, {change}"

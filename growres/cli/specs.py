@@ -12,7 +12,7 @@ import typer
 from growres.cli import figures
 from growres.cli.experiments import sweep_point, without_empty
 from growres.cli.tables import Column, Format, figure, print_json, print_rows
-from growres.cli.talk import say
+from growres.cli.talk import say, say_what_did_not_fit
 from growres.errors import NotFoundError, nearest
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def print_plan(spec: str, overrides: Sequence[str], output: Format) -> None:
         print_rows(rows, (), output)
     else:
         shown = [_shown(row) for row in rows]
-        print_rows(shown, without_empty(_PLAN_COLUMNS, shown, "sweep_point"), output)
+        say_what_did_not_fit(print_rows(shown, without_empty(_PLAN_COLUMNS, shown, "sweep_point"), output))
     epochs, to_train_on = _span(plan.epochs_min, plan.epochs_max), _span(plan.images_min, plan.images_max)
     trials = figures.number_of(len(plan.trials), "trial")
     say(f"\n{experiment.name}: {trials}, {epochs} epochs, {to_train_on} images to train on")

@@ -132,7 +132,7 @@ def _print_results(store: Store, outcome: Outcome, leaderboard: list[dict[str, A
         trial_id = best_grown["trial_id"]
         say(f"\nGrowth steps of {trial_id} ({best_grown['variant']}, seed {best_grown['seed']}):")
         print()
-        print_growth_steps(store.growth_steps(trial_id), output)
+        print_growth_steps(store.find_trial(trial_id), store.growth_steps(trial_id), output)
     say(f"\n{outcome.name} ({outcome.experiment_id}) {outcome.status}; trials: {_counts(leaderboard)}")
     say(f"Database: {outcome.database.removeprefix('sqlite:///')}")
     if outcome.dashboard_url:

@@ -19,7 +19,7 @@ def say(message: str) -> None:
 def say_what_did_not_fit(headings: Sequence[str]) -> None:
     """Tells which columns of the tables above the terminal cut or had no room for, and where all of them are."""
     if headings:
-        say(f"\nCut or left out here: {', '.join(headings)}; --format md, or a pipe, has all.")
+        say(f"\nCut or left out here: {', '.join(dict.fromkeys(headings))}; --format md, or a pipe, has all.")
 
 
 def command(*, at_home: bool = True) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from growres.cli import figures
 from growres.cli.tables import Column, Format, FormatOption, figure, print_rows
-from growres.cli.talk import say
+from growres.cli.talk import say, say_what_did_not_fit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,10 @@ ModelArgument = Annotated[
 def predict(
     trial: ModelArgument,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files of any kind and size.")],
-    top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="Name the K most probable classes.")] = 2,
+    top: Annotated[
+        int,
+        typer.Option("--top", metavar="K", min=1, help="Name the K most probable classes (at most all)."),
+    ] = 2,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Classify image files with the network of a trial.
@@ -48,7 +51,7 @@ def predict(
     rows: list[dict[str, Any]] = []
     for start in range(0, len(images), _READ_AT_A_TIME):
         rows += _classified(model, images[start : start + _READ_AT_A_TIME], top)
-    print_rows(rows, _columns(top), output)
+    say_what_did_not_fit(print_rows(rows, _columns(top), output))
     if len(rows) < len(images):
         raise typer.Exit(EXIT_SOME_FAILED)
 

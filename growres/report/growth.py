@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from growres.analysis.points import Quantity, Series
 from growres.errors import AnalysisError
+from growres.report.lineage import is_screened_out
 
 if TYPE_CHECKING:
     from growres.store import Store, TrialRow
@@ -173,8 +174,7 @@ def _proposed(row: Row, num_blocks: int | None, train_flops_total: int | None) -
         val_error_control=row["val_error_control"],
         val_loss=_finite(row["val_loss_candidate"]),
         train_flops_total=train_flops_total,
-        # Only what was trained as a whole is measured on the training split too.
-        is_screened_out=row["val_error_candidate"] is not None and row["train_error_candidate"] is None,
+        is_screened_out=is_screened_out(row),
     )
 
 

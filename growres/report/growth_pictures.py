@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from growres.analysis.boosting import BoostingAnalysis
 from growres.analysis.points import error_variance
@@ -103,7 +103,7 @@ def draw_error_against_flops(path: Path, networks: Sequence[GrownNetwork], *, nu
     axes.xaxis.set_major_formatter(EngFormatter())
     errors.label(axes)
     _finish(axes)
-    _say_below(figure, f"The numbers are residual blocks. {errors.caption}")
+    _say_below(figure, f"The numbers are residual blocks, the last with its error.\n{errors.caption}")
     figure.suptitle(title, fontsize=12)
     save_picture(figure, path)
 
@@ -125,8 +125,12 @@ def draw_proposals(path: Path, networks: Sequence[GrownNetwork], *, num_images: 
     _draw_parents(axes, errors, proposals)
     trained = [one for one in proposals if one.val_error is not None]
     accepted = [one for one in trained if one.verdict == "accepted"]
-    _scatter(axes, lambda one: one.step - _SET_OFF, errors, accepted, [one for one in trained if one not in accepted])
-    _draw_controls(axes, errors, [one for one in proposals if one.val_error_control is not None])
+    controls = [one for one in proposals if one.val_error_control is not None]
+    set_off = _SET_OFF if controls else 0.0
+    _scatter(axes, lambda one: one.step - set_off, errors, accepted, [one for one in trained if one not in accepted])
+    if accepted:
+        _say_error(axes, (accepted[-1].step - set_off, errors(accepted[-1].val_error)), accepted[-1])
+    _draw_controls(axes, errors, controls)
     _mark_diverged(axes, [one for one in proposals if one.val_error is None])
     _label_steps(axes, proposals)
     errors.label(axes)
@@ -184,17 +188,30 @@ def _scatter(
 
 
 def _draw_stair(axes: Axes, errors: _Errors, kept: Sequence[GrownNetwork], *, end: float) -> None:
-    """The error of the network as it was at each moment, numbered by its blocks."""
+    """The error of the network as it was at each moment, numbered by its blocks; the last one also in figures."""
     heights = [errors(one.val_error) for one in kept]
     axes.step(
         [*map(_flops, kept), end], [*heights, heights[-1]], where="post", color=BLUE, linewidth=1.6,
         label="network as accepted so far",
     )  # fmt: skip
     for network, height in zip(kept, heights, strict=True):
-        axes.annotate(
-            f"{network.num_blocks}", (_flops(network), height), xytext=(5, 5), textcoords="offset points",
-            fontsize=8.5,
-        )  # fmt: skip
+        is_last = network is kept[-1]
+        said = f"{network.num_blocks} ({_percent(network.val_error)})" if is_last else f"{network.num_blocks}"
+        # The last point often lies at the right edge, and what is below the stair on its left is free.
+        place: dict[str, Any] = (
+            {"xytext": (-7, -4), "ha": "right", "va": "top"} if is_last and len(kept) > 1 else {"xytext": (5, 5)}
+        )
+        axes.annotate(said, (_flops(network), height), textcoords="offset points", fontsize=8.5, **place)
+
+
+def _say_error(axes: Axes, place: tuple[float, float], network: GrownNetwork) -> None:
+    axes.annotate(
+        _percent(network.val_error), place, xytext=(6, -4), textcoords="offset points", va="top", fontsize=8.5,
+    )  # fmt: skip
+
+
+def _percent(error: float | None) -> str:
+    return f"{100 * (error or 0.0):.2f}%"
 
 
 def _draw_parents(axes: Axes, errors: _Errors, proposals: Sequence[GrownNetwork]) -> None:

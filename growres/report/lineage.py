@@ -30,6 +30,8 @@ class ProposedStep:
     reason: str
     num_params: int
     """Of the candidate."""
+    is_screened_out: bool
+    """Whether the error is that of the new block trained alone, to choose among the proposals of a round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,12 @@ class Ancestor:
     val_error: float | None
     declined: list[ProposedStep] = field(default_factory=list)
     """What was proposed to it and not accepted, in order."""
+
+
+def is_screened_out(step: Row) -> bool:
+    """Whether a proposal was passed over for another of its round before it was trained as a whole."""
+    # Only what was trained as a whole is measured on the training split too.
+    return step["val_error_candidate"] is not None and step["train_error_candidate"] is None
 
 
 def ancestors(growth_curve: Sequence[Row], growth_steps: Sequence[Row]) -> list[Ancestor]:
@@ -93,4 +101,5 @@ def _proposed(row: Row, parent_step: int) -> ProposedStep:
         verdict=row["verdict"],
         reason=row["reason"],
         num_params=row["num_params_after"],
+        is_screened_out=is_screened_out(row),
     )

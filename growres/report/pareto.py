@@ -26,20 +26,23 @@ _AXES: dict[Cost, str] = {
 }
 
 
-def draw_pareto(path: Path, comparison: VariantComparison, trials: Sequence[TrialResult], *, title: str = "") -> None:
+def draw_pareto(
+    path: Path, comparison: VariantComparison, trials: Sequence[TrialResult], *, baseline: str, title: str = ""
+) -> None:
     """Draws error against each cost to an .svg or .png file: variants as means over their seeds, seeds as small points.
 
     Colour and shape both tell a variant, so that a print in grey and any colour vision can.
 
     Args:
         trials: those that were compared.
+        baseline: the variant that is marked as the one that the others were compared with.
     Raises:
         ConfigError: if matplotlib is not installed or the file cannot be written.
     """
     figure = new_figure(11, 4.6 + 0.25 * (len(comparison.variants) // _LEGEND_COLUMNS))
     panels = figure.subplots(1, len(comparison.fronts), sharey=True)
     for axes, front in zip(panels, comparison.fronts, strict=True):
-        _draw_panel(axes, front, comparison, trials)
+        _draw_panel(axes, front, comparison, trials, baseline)
     panels[0].set_ylabel("test error (%)")
     panels[1].set_title("means over the seeds with their standard deviation; small: the seeds", fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -48,7 +51,9 @@ def draw_pareto(path: Path, comparison: VariantComparison, trials: Sequence[Tria
     save_picture(figure, path)
 
 
-def _draw_panel(axes: Axes, front: Front, comparison: VariantComparison, trials: Sequence[TrialResult]) -> None:
+def _draw_panel(
+    axes: Axes, front: Front, comparison: VariantComparison, trials: Sequence[TrialResult], baseline: str
+) -> None:
     _draw_front(axes, front, comparison)
     for index, summary in enumerate(comparison.variants):
         color, marker = _COLORS[index % len(_COLORS)], _MARKERS[index % len(_MARKERS)]
@@ -63,10 +68,10 @@ def _draw_panel(axes: Axes, front: Front, comparison: VariantComparison, trials:
             [100 * summary.mean_test_error],
             yerr=[100 * (summary.std_test_error or 0.0)],
             color=color, marker=marker, markersize=8, markeredgecolor="white", elinewidth=1.2, linestyle="none",
-            zorder=4, label=_label(summary),
+            zorder=4, label=_label(summary, baseline),
         )  # fmt: skip
     _scale(axes, [getattr(trial, front.cost) for trial in trials])
-    axes.set_xlabel(_AXES[front.cost])
+    axes.set_xlabel(f"{_AXES[front.cost]}{', logarithmic' if axes.get_xscale() == 'log' else ''}")
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -99,5 +104,5 @@ def _draw_front(axes: Axes, front: Front, comparison: VariantComparison) -> None
     )  # fmt: skip
 
 
-def _label(summary: VariantSummary) -> str:
-    return f"{summary.variant} (n = {summary.num_trials})"
+def _label(summary: VariantSummary, baseline: str) -> str:
+    return f"{summary.variant} (n = {summary.num_trials}{', baseline' if summary.variant == baseline else ''})"

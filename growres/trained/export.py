@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import importlib.util
 import io
 import json
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,6 +41,7 @@ LARGEST_DIFFERENCE = 1e-4
 """Between the logits of the network and of the file, over the largest logit. Other kernels round otherwise: up to 5e-6
 were measured (Inception-v3 in onnxruntime); an operation that an exporter gets wrong makes 1e-2 and more."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NEEDED_FOR_ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -47,7 +50,7 @@ def export(model: TrainedModel, path: Path, *, overwrite: bool = False) -> None:
 
     Raises:
         ConfigError: if the suffix names no format, the file exists and may not be overwritten, its folder does not
-            exist, or the format needs a library that is not installed.
+            exist or cannot be written, or the format needs a library that is not installed.
         ExportError: if the exported network gives other logits, or the disk refuses.
     """
     check_target(path, overwrite=overwrite)
@@ -76,6 +79,19 @@ def check_target(path: Path, *, overwrite: bool = False) -> None:
         raise ConfigError(f"Cannot export to {path}: it exists. Name another file, or overwrite it with --force.")
     if path.suffix.lower() == ".onnx":
         _check_onnx()
+    _check_folder(path)
+
+
+def _check_folder(path: Path) -> None:
+    try:  # asked of the folder itself: permissions alone do not tell, as of /proc, where nobody writes
+        tempfile.TemporaryFile(dir=path.absolute().parent).close()
+    except OSError as error:
+        if error.errno in _FULL:
+            return  # it can be written, and by then there may be room
+        raise ConfigError(
+            f"Cannot export to {path}: nothing can be written in {path.absolute().parent} ({error.strerror}). Name a "
+            f"file in a folder that can be written."
+        ) from error
 
 
 def _check_onnx() -> None:
@@ -219,7 +235,8 @@ def _write_whole(path: Path, content: bytes) -> None:
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
+        advice = "Free some space, or name" if error.errno in _FULL else "Name"
         raise ExportError(
-            f"Cannot write {path} ({len(content)} bytes): {error.strerror}. Free some space, or name a file in a "
-            f"folder that can be written."
+            f"Cannot write {path} ({len(content)} bytes): {error.strerror}. {advice} a file in a folder that can be "
+            f"written."
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,13 +37,20 @@ def load_model(reference: str | Path) -> TrainedModel:
         reference: a trial's id, such as `k3f9xa-3`, `digits-3` or `latest-1`, or the path of an exported `.pt` file.
     Raises:
         NotFoundError: if there is no such trial or file, or the trial has no checkpoint on this machine.
-        CheckpointError: if the checkpoint is damaged, is not the one that the trial wrote, or is of an older growres.
+        CheckpointError: if the checkpoint is damaged, is not the one that the trial wrote, or is of an older growres;
+            or if the file is of another kind.
         StoreError: if the store cannot be read.
+        TypeError: if the reference is neither text nor a Path.
     """
+    if not isinstance(reference, str | Path):
+        raise TypeError(
+            f"Cannot load the model {reference!r}: give a trial's id as text, as in 'latest-1', or the path of a "
+            f"{EXPORTED} file."
+        )
     if isinstance(reference, Path) or reference.endswith(EXPORTED):
         return _load_file(Path(reference))
     with Store.open() as store:
-        trial = store.find_trial(reference)
+        trial = _find_trial(store, reference)
         written = [artifact for artifact in store.artifacts(trial.id) if artifact["kind"] == "checkpoint"]
         host = store.find_experiment(trial.experiment_id).host
     path = checkpoint_path(growres_home() / "runs" / trial.experiment_id, trial.id)
@@ -57,6 +65,18 @@ def load_model(reference: str | Path) -> TrainedModel:
             stacklevel=3,
         )
     return _model_of(load_checkpoint(path), path, source=trial.id)
+
+
+def _find_trial(store: Store, reference: str) -> TrialRow:
+    try:
+        return store.find_trial(reference)
+    except NotFoundError as error:
+        if not os.path.isfile(reference):
+            raise
+        raise CheckpointError(
+            f"Cannot load {reference}: it is a file, but none that growres reads back: their names end in {EXPORTED}. "
+            f"Name a trial, or write such a file: growres export TRIAL -o net{EXPORTED}"
+        ) from error
 
 
 def _load_file(path: Path) -> TrainedModel:

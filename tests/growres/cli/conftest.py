@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +47,28 @@ def growres(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
         code = main(arguments)
         captured = capsys.readouterr()
         return Answer(code, captured.out, captured.err)
+
+    return call
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """The command line on a terminal of so many columns: what it writes there."""
+
+    def call(columns: int, *arguments: str) -> str:
+        terminal = Terminal()
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", terminal)
+            assert main(arguments) == 0
+        return terminal.getvalue()
 
     return call
 

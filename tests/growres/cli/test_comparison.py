@@ -274,7 +274,8 @@ def test_the_picture_shows_every_variant(growres: Growres, run_folder: Path, tmp
     answer = growres("compare", "tiny", "-o", str(tmp_path / "cost.svg"))
     assert answer.code == 0 and f"Drawn: {tmp_path / 'cost.svg'}" in answer.err
     text = (tmp_path / "cost.svg").read_text()
-    assert all(f"{name} (n = 2)" in text for name in VARIANTS) and f"tiny ({run_folder.name})" in text
+    labels = [f"{name} (n = 2{', baseline' if name == 'grown' else ''})" for name in VARIANTS]
+    assert all(label in text for label in labels) and f"tiny ({run_folder.name})" in text
 
 
 def test_what_cannot_be_drawn_is_said_before_anything_is_printed(growres: Growres, run_folder: Path) -> None:
@@ -295,3 +296,23 @@ def test_a_single_variant_has_nothing_to_be_compared_with(growres: Growres, run_
     answer = growres("compare", "tiny")
     assert answer.code == 0 and len(answer.out.splitlines()) == 2
     assert "Only one variant, untrained," in answer.err
+
+
+def test_a_difference_found_with_one_seed_is_called_so(growres: Growres, run_folder: Path) -> None:
+    assert "one seed" not in (both := growres("compare", "tiny", "--alpha", "0.7")).out + both.err
+    with sqlite3.connect(run_folder.parents[1] / "growres.db") as database:
+        database.execute("UPDATE trial SET status = 'interrupted' WHERE seed = 1")
+    answer = growres("compare", "tiny")
+    [line] = [line for line in answer.out.splitlines() if line.startswith("untrained  ") and " pp " in line]
+    assert line.endswith("  worse (one seed)")
+    assert "With one seed only the images are tested" in answer.err
+    rows = growres("compare", "tiny", "--format", "json").json["differences"]
+    assert {row["variant"]: row["verdict"] for row in rows}["untrained"] == "worse"
+
+
+def test_a_difference_found_over_seeds_only_is_called_so(growres: Growres, run_folder: Path) -> None:
+    for file in test_files(run_folder, "untrained"):
+        file.unlink()
+    answer = growres("compare", "tiny", "--alpha", "0.7")
+    [line] = [line for line in answer.out.splitlines() if line.startswith("untrained  ") and " pp " in line]
+    assert line.endswith("  worse (seeds only)") and "only the seeds are tested" in answer.err

@@ -229,3 +229,23 @@ def test_leaving_a_watch_with_ctrl_c_is_quiet(experiment):
 def test_json_documents_parse_in_every_listing(growres, finished_experiment):
     for arguments in (["list"], ["status"], ["results"], ["results", "--by", "variant"], ["show", "latest-1"]):
         json.loads(growres(*arguments, "--format", "json").out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left_out"),
+    [
+        (("list",), "host"),
+        (("results",), "time"),
+        (("results", "--by", "variant"), "time"),
+        (("show", "latest-1"), "reason"),
+        (("query", "SELECT variant, reason FROM trial"), "reason"),
+    ],
+)
+def test_on_a_narrow_terminal_it_is_said_what_was_left_out(
+    growres, experiment, on_a_terminal, capsys, arguments, left_out
+):
+    capsys.readouterr()
+    on_a_terminal(40, *arguments)
+    [line, *_] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Cut or left out here: ")]
+    assert left_out in line and line.endswith("; --format md, or a pipe, has all.")
+    assert "left out here" not in growres(*arguments).err

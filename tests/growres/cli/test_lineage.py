@@ -1,33 +1,6 @@
 import csv
 import io
 import re
-import sys
-
-import pytest
-
-from growres.cli.app import main
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def on_a_terminal(monkeypatch):
-    """The command line on a terminal of so many columns: what it writes there."""
-
-    def call(columns: int, *arguments: str) -> str:
-        terminal = Terminal()
-        monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setenv("TERM", "xterm")
-        monkeypatch.delenv("NO_COLOR", raising=False)
-        with monkeypatch.context() as patched:
-            patched.setattr(sys, "stdout", terminal)
-            assert main(arguments) == 0
-        return terminal.getvalue()
-
-    return call
 
 
 def test_the_tree_shows_every_step_once_below_its_parent(growres, experiment):

@@ -48,9 +48,28 @@ def test_level_power_and_discordance_are_those_given(growres):
 def test_a_split_that_detects_nothing_says_so(growres):
     asked = ("power", "--validation-images", "40", "--error", "0.06")
     answer = growres(*asked)
-    assert "does not detect even a drop to an error of 0" in answer.out
-    assert "Detects -: not even a drop to an error of 0" in answer.err
+    assert "does not detect even a drop of 5.00 pp, all that is discordant, 80% of the time" in answer.out
+    assert "Detects -: not even the largest drop that there is room for" in answer.err
     assert growres(*asked, "--format", "json").json[1]["detectable_drop"] is None
+    assert "does not detect even a drop to an error of 0" in growres(*asked, "--discordant", "0.08").out
+
+
+def test_no_row_has_a_drop_larger_than_its_discordant_fraction(growres):
+    asked = ("power", "--validation-images", "431", "--error", "0.05", "--discordant", "0.005")
+    rows = growres(*asked, "--format", "json").json
+    for row in rows:
+        assert row["detectable_drop"] is None or row["detectable_drop"] <= row["discordant"]
+        for drop in (0.001, 0.003, 0.005, 0.01):
+            assert (row[f"images_for_{drop:g}"] is None) == (drop > row["discordant"])
+    assert [row["detectable_drop"] is None for row in rows] == [True, True, True, False]
+    assert "at most the discordant fraction; a larger one takes -" in growres(*asked).err
+
+
+def test_a_very_small_drop_and_a_single_image_read_well(growres):
+    assert "detects a true drop of 0.0016 pp" in growres(
+        "power", "--validation-images", "1000000000", "--error", "0.05"
+    ).out  # fmt: skip
+    assert "One step on 1 validation image, at" in growres("power", "--validation-images", "1", "--error", "0.05").out
 
 
 def test_a_drop_that_the_error_leaves_no_room_for_takes_no_number_of_images(growres):
@@ -73,6 +92,7 @@ def test_csv_carries_every_field_and_markdown_is_a_table(growres):
         (("--power", "80"), "between alpha, 0.05, and 1"),
         (("--discordant", "0.5"), "below 0.12"),
         (("--drop", "0.2"), "at most 0.06"),
+        (("--drop", "0.01", "--discordant", "0.005"), "Cannot detect a drop of 0.01 where 0.005 of the images"),
         (("--validation-images", "0"), "--validation-images"),
     ],
 )

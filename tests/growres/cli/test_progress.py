@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from growres.cli.progress import MAX_RUNNING_LINES, ProgressView, TrialProgress
-from growres.events import AttemptEnded, AttemptStarted
+from growres.events import AttemptEnded, AttemptStarted, GrowthStepDecided
 
 TRIALS = [("k3f9xa-1", "simons", 0), ("k3f9xa-2", "lenet5", 1)]
 
@@ -130,3 +130,18 @@ def test_what_an_earlier_attempt_told_is_not_told_again(grown_trial):
     _, goes_on, *told = stream.getvalue().splitlines()
     assert goes_on == "k3f9xa-1 simons, seed 0: goes on after 6 epochs, 1 growth step on laptop (cpu)"
     assert not any("step 1" in line for line in told) and any("step 2" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "verdict", "told"),
+    [(0.05, "rejected", True), (0.09, "accepted", True), (0.05, "accepted", False), (0.09, "rejected", False)],
+)
+def test_a_verdict_that_the_errors_belie_is_told_with_its_reason(grown_trial, candidate, verdict, told):
+    stream = io.StringIO()
+    view = ProgressView(stream)
+    view.started("k3f9xa", "digits", TRIALS, None)
+    step = next(event for event in grown_trial if isinstance(event, GrowthStepDecided))
+    reason = "against the control: no drop\x1b[2J"
+    view.event("k3f9xa-1", dataclasses.replace(step, val_error_candidate=candidate, verdict=verdict, reason=reason))
+    line = stream.getvalue().splitlines()[-1]
+    assert ("8.00% -> " in line, line.endswith("% (against the control: no drop\\x1b[2J)")) == (True, told)

@@ -73,7 +73,21 @@ def test_the_stair_goes_on_with_what_pruning_left(tmp_path: Path, drawn: list[Fi
     [axes] = drawn[0].axes
     [stair] = [line for line in axes.lines if line.get_label() == "network as accepted so far"]
     assert list(stair.get_ydata()) == pytest.approx([20, 12, 8, 10, 10])
-    assert [text.get_text() for text in axes.texts] == ["2", "3", "4", "3"]
+    assert [text.get_text() for text in axes.texts] == ["2", "3", "4", "3 (10.00%)"]
+
+
+def test_the_last_accepted_proposal_has_its_error_in_figures(tmp_path: Path, drawn: list[Figure]) -> None:
+    draw_proposals(tmp_path / "proposals.svg", GROWTH[:4], num_images=500, title="t")
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["8.00%"]
+
+
+def test_only_control_arms_make_the_proposals_step_aside(tmp_path: Path, drawn: list[Figure]) -> None:
+    without = [replace(one, val_error_control=None) for one in GROWTH]
+    for growth, aside in ((GROWTH, True), (without, False)):
+        draw_proposals(tmp_path / "proposals.svg", growth, num_images=500, title="t")
+        [dots] = [one for one in drawn[-1].axes[0].containers if one.get_label() == "accepted proposal"]
+        places = dots.lines[0].get_xdata()
+        assert (places[0] < 1) == aside and abs(places[0] - 1) < 0.5
 
 
 @pytest.mark.parametrize("draw", [draw_error_against_flops, draw_proposals])

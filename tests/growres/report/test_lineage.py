@@ -12,6 +12,7 @@ def step(number: int, verdict: str, **more: Any) -> dict[str, Any]:
         "round": number,
         "stage": 0,
         "block": number,
+        "train_error_candidate": 0.05,
         "val_error_before": 0.2,
         "val_error_candidate": 0.1,
         "val_error_control": None,

@@ -26,13 +26,20 @@ def trials(num_variants: int = 4) -> list[TrialResult]:
 
 
 def draw(path: Path, trials: list[TrialResult], *, title: str = "") -> None:
-    draw_pareto(path, compare_variants(trials, baseline=trials[0].variant), trials, title=title)
+    baseline = trials[0].variant
+    draw_pareto(path, compare_variants(trials, baseline=baseline), trials, baseline=baseline, title=title)
 
 
 def test_the_picture_names_every_variant_with_its_n_and_every_cost_with_its_unit(tmp_path: Path) -> None:
     draw(tmp_path / "pareto.svg", trials(), title="digits")
     text = (tmp_path / "pareto.svg").read_text()
-    for words in (*(f"variant{i} (n = 3)" for i in range(4)), "parameters", "FLOPs of training", "seconds of training"):
+    for words in (
+        "variant0 (n = 3, baseline)",
+        *(f"variant{i} (n = 3)" for i in range(1, 4)),
+        "parameters",
+        "FLOPs of training",
+        "seconds of training",
+    ):
         assert words in text
     assert "test error (%)" in text and "Pareto front of the means" in text and "digits" in text
 
@@ -55,3 +62,10 @@ def test_costs_that_are_close_have_few_ticks(tmp_path: Path) -> None:
     draw(tmp_path / "pareto.svg", close)
     labels = re.findall(r">(\d+(?:\.\d+)? k)<", (tmp_path / "pareto.svg").read_text())
     assert "48 k" in labels and 2 <= len(labels) <= 6
+
+
+def test_an_axis_says_whether_it_is_logarithmic(tmp_path: Path) -> None:
+    close = [replace(trial, num_params=42_000 + 6000 * int(trial.variant[-1])) for trial in trials()]
+    draw(tmp_path / "pareto.svg", close)
+    text = (tmp_path / "pareto.svg").read_text()
+    assert ">parameters<" in text and ">FLOPs of training, logarithmic<" in text

@@ -116,3 +116,13 @@ def test_onnx_without_its_libraries_says_how_to_install_them(tmp_path: Path, mon
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"without onnx, onnxscript, onnxruntime.*pip install 'growres\[onnx\]'"):
         exporting.check_target(tmp_path / "net.onnx")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work() -> None:
+    with pytest.raises(ConfigError, match=r"Cannot export to /proc/net.pt2: nothing can be written in /proc"):
+        exporting.check_target(Path("/proc/net.pt2"))
+
+
+def test_asking_whether_a_file_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    exporting.check_target(tmp_path / "net.pt2")
+    assert not list(tmp_path.iterdir())

@@ -147,3 +147,16 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
 def test_a_file_that_is_not_there_is_a_message() -> None:
     with pytest.raises(NotFoundError, match="There is no file absent.pt"):
         growres.load_model("absent.pt")
+
+
+def test_a_file_that_export_writes_for_others_is_told_from_a_trial(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.png").write_bytes(b"a picture")
+    with pytest.raises(CheckpointError, match=r"net.png: it is a file, but none that growres reads back: .* \.pt\. "):
+        growres.load_model(str(tmp_path / "net.png"))
+    with pytest.raises(NotFoundError, match="No trial has the id"):
+        growres.load_model(str(tmp_path / "absent.png"))
+
+
+def test_what_is_no_reference_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="Cannot load the model 3: give a trial's id as text"):
+        growres.load_model(3)  # type: ignore[arg-type]
