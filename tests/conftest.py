@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,14 @@ def images() -> ImageData:
         mean=(pixels.mean().item(),),
         std=(pixels.std().item(),),
     )
+
+
+@pytest.fixture(scope="session")
+def images_with_other_test_labels(images: ImageData) -> ImageData:
+    """The same images, of which those of the test split are said to show other things."""
+    assert images.test is not None
+    labels = (images.test.labels + 1) % images.num_classes
+    return dataclasses.replace(images, test=dataclasses.replace(images.test, labels=labels))
 
 
 @pytest.fixture(scope="session")

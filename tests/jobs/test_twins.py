@@ -21,6 +21,11 @@ LAYERWISE = {
     "model": {"name": "resnet", "blocks": [1, 1], "widths": [4, 4]},
     "layerwise": {"epochs_per_layer": 1, "depth": 2},
 }
+BOOSTRESNET = {
+    "procedure": "boostresnet",
+    "model": {"name": "resnet", "blocks": [1, 2], "widths": [4, 4]},
+    "boostresnet": {"epochs_per_block": 2, "min_gamma": 0.7},  # kept is the first block alone, trained were two
+}
 NEVER_GROWN = {**SMALL, "training": DIVERGING["training"], **TWINS}
 
 
@@ -34,7 +39,7 @@ def flops_of_epochs(trial: TrialRow) -> list[int]:
         return [epoch["train_flops"] for epoch in store.epochs(trial.id)]
 
 
-@pytest.mark.parametrize("parent", [SMALL, LAYERWISE], ids=lambda parent: parent["procedure"])
+@pytest.mark.parametrize("parent", [SMALL, LAYERWISE, BOOSTRESNET], ids=lambda parent: parent["procedure"])
 def test_twins_train_the_final_network_for_the_epochs_and_the_flops_of_their_parent(
     write_spec: SpecWriter, parent: dict[str, object]
 ) -> None:

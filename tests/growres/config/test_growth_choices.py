@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 ACCEPT = "accept: {name: error_drop, min_drop: 0.0}"
+CONTROL = "control: false"
 INITIALISER = "initialiser: {name: zero_branch}"
 PLACEMENT = "placement: {name: round_robin}"
 MODEL = "model: {name: preact_resnet, blocks: [1, 1], widths: [16, 32]}"
 POST_ACTIVATION = "model: {name: resnet, blocks: [1, 1], widths: [16, 32]}"
+TRAIN = "train: all"
 STOP = "stop: {max_blocks: 12, patience: 3, target_error: 0.01}"
 
 
+def holds(configured: Any, written: Any) -> bool:
+    """Whether a section's values are those that were written, with the defaults beside them."""
+    if isinstance(written, dict):
+        return isinstance(configured, dict) and all(holds(configured.get(key), value) for key, value in written.items())
+    return bool(configured == written)
+
+
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "written"),
     [
-        (PLACEMENT, "placement: {name: widest_gap, stages: [1], images: 64}"),
-        (PLACEMENT, "placement: {name: best_of, screen: cached_features, screen_epochs: 3}"),
-        (PLACEMENT, "placement: {name: new_stage, max_stages: 3}"),
-        (PLACEMENT, "when: {name: plateau, patience: 2}"),
-        (INITIALISER, "initialiser: {name: gradmax}"),
-        (INITIALISER, "initialiser: {name: copy_previous}"),
-        (ACCEPT, "accept: {name: mcnemar, alpha: 0.1, spend: alpha_spending, replicates: 2, max_replicates: 4}"),
-        (ACCEPT, "accept: {name: mcnemar, spend: holm}"),
-        (ACCEPT, "accept: {name: paired_loss, max_error_rise: 0.01}"),
-        ("control: false", "control: true\n      optimizer_at_growth: {name: shrink_and_perturb, shrink: 0.5}"),
-        ("control: false", "schedule_at_growth: whole_run\n      old_lr_factor: 0.1\n      prune: true"),
-        (STOP, "stop: {noise_floor: {}, max_flops: 1e12}"),
+        (PLACEMENT, {"placement": {"name": "widest_gap", "stages": [1], "images": 64}}),
+        (PLACEMENT, {"placement": {"name": "best_of", "screen": "cached_features", "screen_epochs": 3}}),
+        (PLACEMENT, {"placement": {"name": "new_stage", "max_stages": 3}}),
+        (PLACEMENT, {"when": {"name": "plateau", "patience": 2}}),
+        (INITIALISER, {"initialiser": {"name": "gradmax", "images": 64}}),
+        (INITIALISER, {"initialiser": {"name": "copy_previous"}}),
+        (
+            ACCEPT,
+            {
+                "accept": {
+                    "name": "mcnemar", "alpha": 0.1, "spend": "alpha_spending", "replicates": 2, "max_replicates": 4,
+                    "reject_above": 0.4,
+                }
+            },
+        ),
+        (ACCEPT, {"accept": {"name": "mcnemar", "spend": "holm"}}),
+        (ACCEPT, {"accept": {"name": "paired_loss", "max_error_rise": 0.01}}),
+        (CONTROL, {"control": True, "optimizer_at_growth": {"name": "shrink_and_perturb", "shrink": 0.5}}),
+        (CONTROL, {"schedule_at_growth": "whole_run", "old_lr_factor": 0.1, "prune": True, "tail_epochs": 2}),
+        (TRAIN, {"train": "new_block_then_all", "cache_features": 2, "keep_outputs": False}),
+        (STOP, {"stop": {"noise_floor": {}, "max_flops": 1e12}}),
+        (STOP, {"stop": {"noise_floor": {"min_points": 9, "label_noise": 0.1}, "max_seconds": 60.5, "patience": 5}}),
     ],
-)
-def test_every_choice_can_be_written(digits: str, load, key: str, value: str) -> None:
-    assert load(digits.replace(key, value)).experiment.trials[0].growth is not None
+)  # fmt: skip
+def test_every_choice_can_be_written_and_is_held(digits: str, load, key: str, written: dict[str, Any]) -> None:
+    lines = "\n      ".join(f"{name}: {json.dumps(value)}" for name, value in written.items())
+    assert digits.count(key) == 1
+    before, after = (
+        load(text).experiment.trials[0].growth.model_dump(mode="json") for text in (digits, digits.replace(key, lines))
+    )
+    assert holds(after, written)
+    assert not any(holds(before, {name: value}) for name, value in written.items()), "none is what it would be anyway"
 
 
 @pytest.mark.parametrize("initialiser", ["zero_gamma", "gaussian_gamma", "uniform_gamma", "adam_gamma"])

@@ -16,6 +16,7 @@ from growres.config.experiment import TrialConfig
 from growres.errors import NonFiniteLossError
 from growres.events import EpochFinished, GrowthStepDecided, ProcedureEvent, TrialFinished
 from growres.growth.boostresnet import BoostResNet, ModuleLoss
+from growres.training.context import TrainingContext
 from growres.training.loop import probabilities
 from tests.replaying import science, through_a_file
 
@@ -247,3 +248,20 @@ def test_probabilities_are_those_of_evaluation_mode_and_modes_are_put_back(boost
     (images, expected) = next(iter(context.data.eval_batches("validation", 60)))
     torch.testing.assert_close(softmax, network.eval()(images).softmax(dim=1).detach())
     assert torch.equal(labels, expected) and math.isfinite(float(softmax.max()))
+
+
+def test_the_test_split_is_told_at_the_end_and_decides_nothing(
+    boost_trial, images, images_with_other_test_labels
+) -> None:
+    trial = boost_trial(min_gamma=0.0, refine_epochs=1)
+    runs = [
+        BoostResNet(trial, TrainingContext.of(trial, data, torch.device("cpu")))
+        for data in (images, images_with_other_test_labels)
+    ]
+    (*events, finished), (*others, otherwise) = ([science(event) for event in one.run()] for one in runs)
+    assert others == events and any("verdict" in event for event in events)
+    assert otherwise.pop("test_error") != finished.pop("test_error")
+    assert otherwise == finished
+    assert runs[0].steps == runs[1].steps
+    weights, same = (one.network_state()["weights"] for one in runs)
+    assert all(torch.equal(value, same[name]) for name, value in weights.items())

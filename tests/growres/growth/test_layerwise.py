@@ -11,6 +11,7 @@ import zoo
 from growres.errors import GrowthError
 from growres.events import EpochFinished, GrowthStepDecided, TrialFinished
 from growres.growth.layerwise import Layerwise, train_newest_layer
+from growres.training.context import TrainingContext
 from growres.training.flops import train_flops_per_image
 from growres.training.networks import AuxiliaryHead, build_network
 from tests.replaying import science, through_a_file
@@ -196,3 +197,19 @@ def test_a_network_without_stages_is_refused(layerwise_trial, make_context) -> N
         Layerwise(trial, make_context(trial))
     with pytest.raises(zoo.ModelError, match="no residual stages"):
         build_network({"name": "lenet5", "auxiliary_depth": 1}, **FACTS)
+
+
+def test_the_test_split_is_told_at_the_end_and_decides_nothing(
+    layerwise_trial, images, images_with_other_test_labels
+) -> None:
+    trial = layerwise_trial()
+    runs = [
+        Layerwise(trial, TrainingContext.of(trial, data, torch.device("cpu")))
+        for data in (images, images_with_other_test_labels)
+    ]
+    (*events, finished), (*others, otherwise) = ([science(event) for event in one.run()] for one in runs)
+    assert others == events and len(events) == 8
+    assert otherwise.pop("test_error") != finished.pop("test_error")
+    assert otherwise == finished
+    weights, same = (one.network_state()["weights"] for one in runs)
+    assert all(torch.equal(value, same[name]) for name, value in weights.items())

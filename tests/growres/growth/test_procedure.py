@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from growres.data.splits import with_label_noise
 from growres.errors import GrowthError
 from growres.events import EpochFinished, GrowthStepDecided, ProcedureEvent, TrialFinished
 from growres.growth.procedure import Growth
+from growres.training.context import TrainingContext
 from tests.replaying import science, through_a_file
 
 KINDS = [(name, block) for name in ("resnet", "preact_resnet") for block in ("basic", "bottleneck")]
@@ -229,3 +231,25 @@ def test_only_the_new_block_moves_when_only_it_is_trained(growth_trial, make_con
             assert all(torch.equal(weights[name], value) for name, value in parent.items())
             new = {name for name in weights if name not in parent}
             assert new and all(name.startswith("stages.0.1.") for name in new)
+
+
+def test_a_growth_ends_where_its_data_sets_label_noise_explains_the_error(growth_trial, images) -> None:
+    # Learnt from right labels, so that a tiny network's error is soon that of the wrong ones alone.
+    labels = torch.from_numpy(with_label_noise(images.validation.labels.numpy(), 0.3, 3, seed=0, purpose="validation"))
+    noisy = dataclasses.replace(images, validation=dataclasses.replace(images.validation, labels=labels))
+
+    def finished(label_noise: float) -> TrialFinished:
+        """Of the same growth on the same images, whose configuration says that so many labels are wrong."""
+        trial = growth_trial(
+            dataset={"source": "digits", "label_noise": label_noise},
+            training={"batch_size": 48, "schedule": {"name": "constant"}, "augment": []},
+            growth={"seed_epochs": 5, "control": False, "stop": {"noise_floor": {}, "max_epochs": 7}},
+        )
+        *_, last = Growth(trial, TrainingContext.of(trial, noisy, torch.device("cpu"))).run()
+        assert isinstance(last, TrialFinished)
+        return last
+
+    told, untold = finished(0.3), finished(0.0)
+    assert told.reason.startswith("noise_floor") and "no more than the 0.3000 of wrong labels explain" in told.reason
+    assert told.epochs == 5
+    assert untold.reason.startswith("max_epochs") and untold.epochs == 7

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import math
+import re
 import weakref
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from typing import Any
 
 import pytest
 import torch
 
 from growres.config.experiment import TrialConfig
+from growres.data.batches import DeviceData
 from growres.events import EpochFinished, GrowthStepDecided, ProcedureEvent, TrialFinished
 from growres.growth.arms import Place
+from growres.growth.features import FeatureData
 from growres.growth.placement import Proposal
 from growres.growth.procedure import Growth
 from growres.training.context import TrainingContext
@@ -243,6 +248,74 @@ def test_an_accepted_new_stage_has_the_width_and_the_optimiser_of_a_longer_netwo
     assert finished_of(rest).architecture["widths"] == [2, 4, 8]
 
 
+# --------------------------------------------------------------------------------------------- the level of each round
+
+
+def levels_of(steps: list[GrowthStepDecided]) -> list[float]:
+    """The significance level that each verdict tells."""
+    return [float(re.findall(r"level ([\d.e-]+)", step.reason)[0]) for step in steps]
+
+
+def accepted_before(steps: list[GrowthStepDecided]) -> list[int]:
+    """For each step, how many blocks were accepted in the rounds before its own."""
+    return [sum(one.verdict == "accepted" for one in steps if one.round < step.round) for step in steps]
+
+
+@pytest.fixture
+def tested(short):
+    """A growth that keeps its first blocks and, as there is no more to be learnt, none of the later ones."""
+
+    def make(spend: str, *, stop: dict[str, Any], placement: dict[str, Any] | None = None) -> TrialConfig:
+        return short(
+            model={"widths": [4, 8]},
+            training={
+                "optimizer": {"name": "sgd", "lr": 0.3, "momentum": 0.9},
+                "schedule": {"name": "constant"},
+                "augment": [],
+            },
+            placement=placement or {"name": "round_robin"},
+            accept={"name": "paired_loss", "alpha": 0.45, "spend": spend, "max_error_rise": 1.0},
+            stop=stop,
+        )
+
+    return make
+
+
+def test_alpha_spending_tests_each_round_at_its_share_whatever_the_verdicts(tested, make_context) -> None:
+    steps = steps_of(told(tested("alpha_spending", stop={"max_epochs": 6}), make_context))
+    assert [step.round for step in steps] == [1, 2, 3, 4, 5]
+    assert levels_of(steps) == pytest.approx([0.45 * 6 / (math.pi * round) ** 2 for round in range(1, 6)], rel=0.005)
+    assert 0 < accepted_before(steps)[-1] < 4, "a growth that keeps some blocks and refuses others"
+
+
+def test_holm_tests_each_round_at_alpha_over_the_rounds_less_the_accepted_blocks(tested, make_context) -> None:
+    steps = steps_of(told(tested("holm", stop={"max_epochs": 6}), make_context))
+    assert [step.round for step in steps] == [1, 2, 3, 4, 5]
+    before = accepted_before(steps)
+    assert levels_of(steps) == pytest.approx([0.45 / (5 - accepted) for accepted in before], rel=0.005)
+    assert 0 < before[-1] < 4, "a growth that keeps some blocks and refuses others"
+
+
+@pytest.mark.parametrize("screen", ["none", "cached_features"])
+@pytest.mark.parametrize("spend", ["alpha_spending", "holm"])
+def test_all_proposals_of_a_round_have_a_part_in_its_level_those_that_were_screened_out_too(
+    tested, make_context, spend: str, screen: str
+) -> None:
+    placement = {"name": "best_of", "screen": screen, "screen_epochs": 1}
+    a_round = 3 if screen == "cached_features" else 2  # epochs: two screenings and a candidate, or two candidates
+    steps = steps_of(told(tested(spend, placement=placement, stop={"max_epochs": 1 + 3 * a_round}), make_context))
+    assert [step.round for step in steps] == [1, 1, 2, 2, 3, 3]
+    judged = [step for step in steps if not step.reason.startswith("screened out")]
+    assert len(judged) == (3 if screen == "cached_features" else 6)
+    before = dict(zip((step.step for step in steps), accepted_before(steps), strict=True))
+    expected = {
+        "alpha_spending": [0.45 * 6 / (math.pi * step.round) ** 2 / 2 for step in judged],
+        "holm": [0.45 / (3 * 2 - before[step.step]) for step in judged],
+    }
+    assert before[6] > 0, "a growth that keeps a block"
+    assert levels_of(judged) == pytest.approx(expected[spend], rel=0.005)
+
+
 # ------------------------------------------------------------------------------------------------------------ screening
 
 SCREENED = {"name": "best_of", "screen": "cached_features", "screen_epochs": 1}
@@ -276,6 +349,69 @@ def test_the_screened_winner_is_the_candidate_that_would_have_been_trained_anywa
     assert len(winners) == 2
     same = epochs_of(unscreened, arm="candidate", growth_step=winners[0].growth_step)
     assert [science(epoch) for epoch in winners] == [science(epoch) for epoch in same]
+
+
+# ------------------------------------------------------------------------------------------------------ their batches
+
+# With the arms that are trained in the first and in the second epoch of each round by the trial's own seed.
+SAME_BATCHES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
+    "best_of": ({"control": True}, ["candidate", "candidate", "control"], ["candidate", "candidate", "control"]),
+    "screening": (
+        {"control": True, "placement": SCREENED, "accept": {"name": "always", "replicates": 2}},
+        ["screen", "screen", "candidate", "control"],
+        ["candidate", "control"],
+    ),
+    "new_block": ({"train": "new_block"}, ["candidate", "candidate"], ["candidate", "candidate"]),
+    "new_block_then_all": (
+        {"control": True, "train": "new_block_then_all"},
+        ["candidate", "candidate"],
+        ["candidate", "candidate", "control"],
+    ),
+}
+
+
+@pytest.mark.parametrize("augment", [["crop"], []], ids=["augmented", "as they are"])
+@pytest.mark.parametrize("choice", SAME_BATCHES)
+def test_all_arms_of_a_replicate_see_the_same_batches_in_the_same_order_and_each_epoch_others(
+    choice: str, augment: list[str], short, make_context, monkeypatch
+) -> None:
+    passes: list[tuple[type, torch.Tensor, torch.Tensor]] = []
+
+    def listen_to(source: type) -> None:
+        batches = source.train_batches
+
+        def listening(data: Any, seed: int, epoch: int) -> Iterator[Any]:
+            all_batches = list(batches(data, seed, epoch))
+            inputs, labels = (torch.cat(parts) for parts in zip(*all_batches, strict=True))
+            passes.append((source, inputs, labels))
+            return iter(all_batches)
+
+        monkeypatch.setattr(source, "train_batches", listening)
+
+    listen_to(DeviceData)
+    listen_to(FeatureData)
+    growth, *arms_of_epoch = SAME_BATCHES[choice]
+    of_two_rounds = {"placement": {"name": "best_of"}, "accept": {"name": "always"}, "stop": {"max_blocks": 4}}
+    trial = short(training={"augment": augment}, epochs_per_step=2, **(of_two_rounds | growth))
+    events = told(trial, make_context)
+
+    round_of = {step.step: step.round for step in steps_of(events)} | {0: 0}
+    assert set(round_of.values()) == {0, 1, 2}
+    alike: dict[tuple[int, int, int], list[tuple[type, torch.Tensor, torch.Tensor]]] = {}
+    for epoch, seen in zip(epochs_of(events), passes, strict=True):
+        alike.setdefault((round_of[epoch.growth_step], epoch.replicate, epoch.epoch), []).append(seen)
+    for number, arms in enumerate(arms_of_epoch, start=1):
+        of_first_round = [step for step, round in round_of.items() if round == 1]
+        own = [epoch for epoch in epochs_of(events, replicate=0, epoch=number) if epoch.growth_step in of_first_round]
+        assert [epoch.arm for epoch in own] == arms and len(alike[1, 0, number]) == len(arms)
+    for of_one_epoch in alike.values():
+        assert all(torch.equal(labels, of_one_epoch[0][2]) for _, _, labels in of_one_epoch)
+        images = [inputs for source, inputs, _ in of_one_epoch if source is DeviceData]
+        assert all(torch.equal(one, images[0]) for one in images)
+    for one, other in combinations([of_one_epoch[0][2] for of_one_epoch in alike.values()], 2):
+        assert not torch.equal(one, other)
+    caches = choice == "screening" or (choice.startswith("new_block") and not augment)
+    assert (FeatureData in {source for source, _, _ in passes}) == caches
 
 
 # ------------------------------------------------------------------------------------------------- left and taken up
