@@ -25,7 +25,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables are as wide as in a pipe, whatever the terminal that the tests were begun in; pytest-xdist passes it on."""
+    """Tables are as wide as in a pipe: the terminal in which the tests began, and pytest-xdist, may say otherwise."""
     monkeypatch.delenv("COLUMNS", raising=False)
 
 
