@@ -106,6 +106,7 @@ def test_a_growth_appends_where_its_network_has_the_largest_norm_over_the_images
 ) -> None:
     trial = make_trial(
         procedure="growth",
+        seed=2,  # whose stages would have been tried in another order if every round had seen the same images
         model={"name": "preact_resnet", "blocks": [1, 1, 1], "widths": [4, 4, 4], "shortcut": "option_b"},
         growth={
             "placement": {"name": "widest_gap", "images": 50},
