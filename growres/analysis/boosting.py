@@ -363,9 +363,7 @@ def _held_in_words(analysis: BoostingAnalysis) -> str:
 
 
 def _bound_in_words(last: BoostingStep) -> str:
-    figures = (
-        f"training error {last.train_error:.2%}, surrogate Z/m {last.best_z:.3g}, the theory's bound {last.bound:.3g}"
-    )
+    figures = f"training error {last.train_error:.2%}, least Z/m {last.best_z:.3g}, the theory's bound {last.bound:.3g}"
     if last.bound_is_vacuous:
         return f"Of the last network: {figures}, which says nothing: it is not below 1."
     if not last.bound_is_proved:

@@ -151,7 +151,8 @@ def draw_boosting(path: Path, analysis: BoostingAnalysis, *, title: str) -> None
     _draw_edges(upper, analysis)
     _draw_bounds(lower, analysis)
     standing = "" if analysis.why_diagnostic is None else f"\nA diagnostic: {analysis.why_diagnostic}."
-    _say_below(figure, f"Step 0 is the shallow network, each further one an accepted block.{standing}")
+    floor = " Below, less than half an image is drawn as that."
+    _say_below(figure, f"Step 0 is the shallow network, each further one an accepted block.{floor}{standing}")
     figure.suptitle(title, fontsize=12)
     save_picture(figure, path)
 
@@ -298,7 +299,7 @@ def _draw_bounds(axes: Axes, analysis: BoostingAnalysis) -> None:
     plain_log_ticks(axes.yaxis, (1,))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("boosting step")
-    axes.set_ylabel("training error and its bounds (%)\nless than half an image is drawn as that")
+    axes.set_ylabel("training error and its bounds (%)")
     _finish(axes)
 
 

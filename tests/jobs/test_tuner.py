@@ -24,8 +24,11 @@ from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, sc
 @pytest.fixture(scope="module")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
     """A Ray of our own, as submit starts it; the drivers in this module find it and leave it up."""
-    with ray_session("local", tmp_path_factory.mktemp("ray_home")) as url:
-        yield url
+    with pytest.MonkeyPatch.context() as environment:
+        # By default 15, with which the workers starve beside the other processes of the suite.
+        environment.setenv("RAY_worker_niceness", "0")
+        with ray_session("local", tmp_path_factory.mktemp("ray_home")) as url:
+            yield url
 
 
 # One process takes them all, where the suite runs in several: a second Ray would compete with the first for the cores.
