@@ -226,7 +226,7 @@ class Arms:
         span: ScheduleSpan | None = None,
         num_skipped: int = 0,
     ) -> ArmTraining:
-        """Args: num_skipped: epochs of the step that pass before the arm's first."""
+        """The arm; `num_skipped` epochs of the step pass before its first."""
         first = self.first_data_epoch(place.round)
         span = span or self._span(self._config.epochs_per_step, first_epoch=first)
         return ArmTraining(
