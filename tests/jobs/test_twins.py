@@ -21,10 +21,11 @@ LAYERWISE = {
     "model": {"name": "resnet", "blocks": [1, 1], "widths": [4, 4]},
     "layerwise": {"epochs_per_layer": 1, "depth": 2},
 }
-BOOSTRESNET = {
+BOOSTRESNET = {  # which drops its second block: four epochs of each are trained, and one block is the final network
     "procedure": "boostresnet",
-    "model": {"name": "resnet", "blocks": [1, 2], "widths": [4, 4]},
-    "boostresnet": {"epochs_per_block": 2, "min_gamma": 0.7},  # kept is the first block alone, trained were two
+    "model": {"name": "resnet", "blocks": [1, 2], "widths": [8, 8]},
+    "training": {"batch_size": 25, "optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.9}, "augment": []},
+    "boostresnet": {"epochs_per_block": 4, "min_gamma": 0.0},
 }
 NEVER_GROWN = {**SMALL, "training": DIVERGING["training"], **TWINS}
 
@@ -39,9 +40,13 @@ def flops_of_epochs(trial: TrialRow) -> list[int]:
         return [epoch["train_flops"] for epoch in store.epochs(trial.id)]
 
 
-@pytest.mark.parametrize("parent", [SMALL, LAYERWISE, BOOSTRESNET], ids=lambda parent: parent["procedure"])
+@pytest.mark.parametrize(
+    ("parent", "epochs"),
+    [(SMALL, 5), (LAYERWISE, 2), (BOOSTRESNET, 8)],
+    ids=["growth", "layerwise", "boostresnet"],
+)
 def test_twins_train_the_final_network_for_the_epochs_and_the_flops_of_their_parent(
-    write_spec: SpecWriter, parent: dict[str, object]
+    write_spec: SpecWriter, parent: dict[str, object], epochs: int
 ) -> None:
     waiting: list[dict[str, TrialRow]] = []
     witness = Witness(lambda trial_id, event: waiting.append(trials()) if isinstance(event, TrialFinished) else None)
@@ -61,7 +66,7 @@ def test_twins_train_the_final_network_for_the_epochs_and_the_flops_of_their_par
         assert twin.architecture == grown.architecture
         assert (twin.num_params, twin.num_blocks) == (grown.num_params, grown.num_blocks)
         assert twin.initial_blocks == grown.num_blocks
-    assert same_epochs.epochs == grown.epochs == len(flops_of_epochs(grown))
+    assert same_epochs.epochs == grown.epochs == len(flops_of_epochs(grown)) == epochs
     (flops_of_an_epoch,) = set(flops_of_epochs(same_flops))
     assert grown.train_flops is not None and same_flops.train_flops is not None
     assert abs(same_flops.train_flops - grown.train_flops) <= flops_of_an_epoch / 2
