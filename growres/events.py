@@ -23,6 +23,7 @@ StepKind = Literal["append", "remove"]
 """What a growth step proposes: one block more, or, when a grown network is pruned, one block less."""
 
 AttemptStatus = Literal["succeeded", "failed", "stopped", "interrupted"]
+"""failed: by the trial's own fault; interrupted: it lost its worker, its machine or its driver, and can go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,8 @@ class AttemptStarted:
     epochs_before: int = 0
     """Of earlier attempts, which this one goes on from; their events are told again before any new one."""
     growth_steps_before: int = 0
+    note: str | None = None
+    """What a person should know of it, such as that a checkpoint was damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,8 @@ class AttemptEnded:
 
     status: AttemptStatus
     reason: str
+    stopped_by: Literal["person", "scheduler"] | None = None
+    """Where it was stopped."""
 
 
 ProcedureEvent = EpochFinished | GrowthStepDecided | TrialFinished

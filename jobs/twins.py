@@ -35,7 +35,7 @@ def ready_twins(store: Store, twins: Sequence[TrialRow], home: Path) -> list[Tri
         assert twin.twin_of is not None
         parent = store.find_trial(twin.twin_of)
         if reason := _why_never(twin, parent):
-            store.mark_trial(twin.id, "stopped", reason)
+            store.mark_trial(twin.id, "stopped", reason, stopped_by="parent")
         elif parent.status == "succeeded":
             if twin.config["training"]["epochs"] is None:
                 store.configure_twin(twin.id, completed(twin, parent, home))

@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from growres.store.rows import ExperimentRow, NewExperiment, NewTrial, Status, TrialRow
+from growres.store.rows import ExperimentRow, NewExperiment, NewTrial, RunRow, Status, Stop, TrialRow
 from growres.store.store import Store
 
 if TYPE_CHECKING:
     from growres.store.recorder import Recorder as Recorder
 
-__all__ = ["ExperimentRow", "NewExperiment", "NewTrial", "Recorder", "Status", "Store", "TrialRow"]
+__all__ = ["ExperimentRow", "NewExperiment", "NewTrial", "Recorder", "RunRow", "Status", "Stop", "Store", "TrialRow"]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, func, inspect, select, text
 
 import growres
-from growres.errors import SchemaMismatchError, StoreError
+from growres.errors import BusyError, SchemaMismatchError, StoreError
 from growres.home import growres_home
+from growres.store.clock import seconds_since
 from growres.store.database import URL_VARIABLE, Address, Database, resolve
-from growres.store.tables import GROWTH_CURVE, LEADERBOARD, Base
+from growres.store.rows import STALE_AFTER_S
+from growres.store.tables import GROWTH_CURVE, LEADERBOARD, Base, Run
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -153,6 +155,7 @@ def upgrade_database(database: Database) -> Upgrade:
             return Upgrade(before=before, after=before, backup=None)
         saved = _backup_sqlite(database) if before is not None and database.address.is_sqlite else None
         with _migration_connection(database) as connection:
+            _refuse_while_running(database.address, connection)
             _run_migrations(connection)
         logger.info("database %s: schema %s -> %s", database.address.for_people, before or "empty", head_revision())
         return Upgrade(before=before, after=head_revision(), backup=saved)
@@ -206,6 +209,23 @@ def _refuse_newer(address: Address, revision: str | None) -> None:
         raise SchemaMismatchError(
             f"The database {address.for_people} has schema {revision}; this growres, {growres.__version__}, "
             f"knows schemas up to {head_revision()}. A newer growres made it: {FOR_A_NEWER_SCHEMA}."
+        )
+
+
+def _refuse_while_running(address: Address, connection: Connection) -> None:
+    """A driver that runs would write by the older schema into the newer one."""
+    if not inspect(connection).has_table("run"):
+        return
+    since = seconds_since(Run.heartbeat_at)
+    alive = (Run.ended_at.is_(None), Run.started_at.is_not(None), func.abs(since) < STALE_AFTER_S)
+    if (
+        running := connection.execute(select(Run.experiment_id).where(*alive).order_by(Run.experiment_id))
+        .scalars()
+        .all()
+    ):
+        raise BusyError(
+            f"Cannot upgrade {address.for_people} while it is written to: experiment {', '.join(running)} is being "
+            f"run. Wait for its end, or stop it (growres stop {running[0]}) and resume it after the upgrade."
         )
 
 

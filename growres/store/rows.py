@@ -6,8 +6,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+STALE_AFTER_S = 45.0
+"""A driver that lives gives a sign every few seconds."""
+
 Status = Literal["queued", "running", "succeeded", "failed", "stopped", "interrupted"]
 """Of experiments and trials. `stopped` was decided, by a person or a scheduler; `interrupted` is to be gone on from."""
+
+
+StoppedBy = Literal["person", "scheduler", "parent", "needed"]
+"""Who stopped a trial. A resume goes on with what a person stopped. parent: the trial whose twin it is did not succeed;
+needed: it was not, for its like had succeeded before."""
+
+Stop = Literal["epoch", "now"]
+"""How a run is to stop: when the running epochs are over, or at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,3 +110,37 @@ class TrialRow:
     """The trial whose final network this one trains from scratch."""
     twin: str | None
     """What it has in common with that trial: same_epochs or same_flops."""
+    stopped_by: StoppedBy | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One go of a driver at an experiment."""
+
+    experiment_id: str
+    run: int
+    status: Status
+    reason: str | None
+    backend: str
+    address: str | None
+    job_id: str | None
+    host: str | None
+    pid: int | None
+    dashboard_url: str | None
+    stop_requested: Stop | None
+    submitted_at: datetime
+    started_at: datetime | None
+    heartbeat_at: datetime
+    ended_at: datetime | None
+    silent_s: float
+    """Seconds by the database's clock since the last sign of life."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not been ended; its driver may be gone all the same."""
+        return self.ended_at is None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it began, and its driver has given no sign of life for longer than one that lives would."""
+        return self.is_open and self.started_at is not None and abs(self.silent_s) > STALE_AFTER_S

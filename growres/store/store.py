@@ -12,14 +12,15 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, false, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from growres.errors import NotFoundError, nearest
 from growres.store import migration
 from growres.store.columns import storable
 from growres.store.database import Database, resolve
-from growres.store.rows import ExperimentRow, NewExperiment, NewTrial, Status, TrialRow
+from growres.store.rows import ExperimentRow, NewExperiment, NewTrial, Status, StoppedBy, TrialRow
+from growres.store.runs import Runs
 from growres.store.tables import GROWTH_CURVE, LEADERBOARD, Artifact, Attempt, Epoch, Experiment, GrowthStep, Trial
 from growres.store.transitions import ENDED, close_attempts, move_trials
 
@@ -38,6 +39,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.runs = Runs(database)
 
     @classmethod
     def open(cls, url: str | None = None, *, upgrade: bool | None = None) -> Self:
@@ -108,33 +110,77 @@ class Store:
         assert changed == 1, f"{trial_id} is no twin that still waits for its parent"
 
     def mark_trials(
-        self, experiment_id: str, from_statuses: Collection[Status], to_status: Status, reason: str | None = None
+        self,
+        experiment_id: str,
+        from_statuses: Collection[Status],
+        to_status: Status,
+        reason: str | None = None,
+        *,
+        stopped_by: StoppedBy | None = None,
     ) -> int:
         """Gives those trials of an experiment that have one of `from_statuses` another status; returns their number.
 
-        Attempts of theirs that are still open are ended with them.
+        Attempts of theirs that are still open are ended with them. Who stops them says who it is in `stopped_by`.
 
         Raises:
             FinishedTrialError: if one of them succeeded; nothing is changed then.
         """
-        return self._mark(Trial.experiment_id == experiment_id, from_statuses, to_status, reason)
+        return self._mark(Trial.experiment_id == experiment_id, from_statuses, to_status, reason, stopped_by)
 
-    def mark_trial(self, trial_id: str, to_status: Status, reason: str | None = None) -> bool:
+    def mark_trial(
+        self, trial_id: str, to_status: Status, reason: str | None = None, *, stopped_by: StoppedBy | None = None
+    ) -> bool:
         """Gives one trial another status; False if it has one from which that cannot be reached.
 
         Raises:
             FinishedTrialError: if it succeeded: a finished trial is never changed.
         """
         from_statuses: list[Status] = ["queued", "running", *ENDED]
-        return self._mark(Trial.id == trial_id, from_statuses, to_status, reason) > 0
+        return self._mark(Trial.id == trial_id, from_statuses, to_status, reason, stopped_by) > 0
+
+    def queue_trials(self, experiment_id: str, *, unfinished: bool = True, failed: bool = False) -> list[str]:
+        """Queues the trials of an experiment that are to be run; returns the ids of all that are queued then.
+
+        Twins that were stopped only because of a parent that is queued now wait for it again.
+
+        Args:
+            unfinished: those that were interrupted, or stopped by a person.
+            failed: those that failed.
+        """
+        now = datetime.now(UTC)
+        stopped = (Trial.status == "stopped", Trial.stopped_by == "person")
+        chosen = [or_(Trial.status == "interrupted", and_(*stopped))] if unfinished else []
+        chosen += [Trial.status == "failed"] if failed else []
+        theirs = Trial.experiment_id == experiment_id
+        parents = select(Trial.id).where(theirs, Trial.status == "queued")
+        orphans = and_(Trial.stopped_by == "parent", Trial.twin_of.in_(parents))
+        with self._database.writing() as connection:
+            for which in (or_(false(), *chosen), orphans):
+                from_statuses: list[Status] = ["interrupted", "stopped", "failed"]
+                move_trials(connection, and_(theirs, which), "queued", from_statuses=from_statuses, reason=None, at=now)
+            queued = select(Trial.id).where(theirs, Trial.status == "queued").order_by(Trial.trial_index)
+            return list(connection.execute(queued).scalars())
 
     def _mark(
-        self, which: ColumnElement[bool], from_statuses: Collection[Status], to_status: Status, reason: str | None
+        self,
+        which: ColumnElement[bool],
+        from_statuses: Collection[Status],
+        to_status: Status,
+        reason: str | None,
+        stopped_by: StoppedBy | None,
     ) -> int:
         now = datetime.now(UTC)
         reason = storable(reason)
         with self._database.writing() as connection:
-            moved = move_trials(connection, which, to_status, from_statuses=from_statuses, reason=reason, at=now)
+            moved = move_trials(
+                connection,
+                which,
+                to_status,
+                from_statuses=from_statuses,
+                reason=reason,
+                at=now,
+                stopped_by=stopped_by,
+            )
             if to_status != "running":
                 theirs = Attempt.trial_id.in_(select(Trial.id).where(which, Trial.status == to_status))
                 attempt_status: Status = to_status if to_status in ENDED else "interrupted"
@@ -154,14 +200,18 @@ class Store:
     def finish_experiment(self, experiment_id: str, reason: str | None = None) -> Status:
         """Ends an experiment with the status that its trials give it, and returns that.
 
-        `interrupted` if a trial has not ended of itself, for there is something to go on with; else `failed` if one
-        failed; else `succeeded`. Without a `reason` the trials are counted.
+        `interrupted` if a trial has not ended of itself, for there is something to go on with; else `stopped` if a
+        person stopped one; else `failed` if one failed; else `succeeded`. Without a `reason` the trials are counted.
         """
+        by_a_person = select(func.count()).where(Trial.experiment_id == experiment_id, Trial.stopped_by == "person")
         with self._database.reading() as connection:
             counts = _trial_counts(connection, [experiment_id]).get(experiment_id, {})
+            num_stopped = connection.execute(by_a_person).scalar_one()
         status: Status = "failed" if "failed" in counts else "succeeded"
         if counts.keys() & {"queued", "running", "interrupted"}:
             status = "interrupted"
+        elif num_stopped:
+            status = "stopped"
         in_words = ", ".join(f"{number} {trial_status}" for trial_status, number in sorted(counts.items()))
         self.set_experiment_status(experiment_id, status, reason or f"trials: {in_words or 'none'}")
         return status

@@ -1,4 +1,4 @@
-"""The six tables and two views of the store.
+"""The seven tables and two views of the store.
 
 Alembic's migrations make the schema; these models must agree with them (a test compares the two on each database).
 Keys are natural, so that writing a row again changes it and never doubles it. The rows of `epoch` and `growth_step`
@@ -78,6 +78,40 @@ class Experiment(Base):
     """Images in each split."""
 
 
+class Run(Base):
+    """One go of a driver at an experiment: a process that runs its trials, or that was asked for.
+
+    The times are the database's own.
+    """
+
+    __tablename__ = "run"
+    __table_args__ = (
+        CheckConstraint(_STATUS_CHECK, name="status"),
+        CheckConstraint("stop_requested IN ('epoch', 'now')", name="stop_requested"),
+    )
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id"), primary_key=True)
+    run: Mapped[int] = mapped_column(primary_key=True)
+    """From 1 within the experiment."""
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    backend: Mapped[str]
+    address: Mapped[str | None]
+    """Of the Ray cluster, where it was named."""
+    job_id: Mapped[str | None]
+    """Of the Ray job whose process the driver is."""
+    host: Mapped[str | None]
+    pid: Mapped[int | None]
+    dashboard_url: Mapped[str | None]
+    stop_requested: Mapped[str | None]
+    """epoch: stop when the running epochs are over; now: at once."""
+    submitted_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime]
+    """The last sign of life."""
+    ended_at: Mapped[datetime | None]
+
+
 class Trial(Base):
     """One variant at one point of its sweep with one seed. The result columns are empty until it has finished."""
 
@@ -120,6 +154,8 @@ class Trial(Base):
     """The trial whose final network this one trains from scratch."""
     twin: Mapped[str | None]
     """What it has in common with that trial: same_epochs or same_flops."""
+    stopped_by: Mapped[str | None]
+    """Where the status is `stopped`: person, scheduler, parent (a twin's), or needed (its like has succeeded)."""
 
 
 class Attempt(Base):
@@ -139,6 +175,8 @@ class Attempt(Base):
     pid: Mapped[int | None]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    note: Mapped[str | None]
+    """What it had to say when it began, such as that a checkpoint was damaged."""
 
 
 class Epoch(Base):

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, select, update
 
 from growres.errors import FinishedTrialError
-from growres.store.rows import Status
+from growres.store.rows import Status, StoppedBy
 from growres.store.tables import Attempt, Trial
 
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "stopped", "interrupted")
@@ -38,8 +38,12 @@ def move_trials(
     from_statuses: Collection[Status],
     reason: str | None,
     at: datetime,
+    stopped_by: StoppedBy | None = None,
 ) -> int:
     """Gives those of the trials that have one of `from_statuses` another status, if it may be; returns their number.
+
+    Args:
+        stopped_by: who stopped them, if the status is `stopped`.
 
     Raises:
         FinishedTrialError: if a trial that succeeded would be changed; nothing is changed then.
@@ -48,8 +52,10 @@ def move_trials(
         _refuse_finished(connection, which)
     allowed = [status for status in from_statuses if may_become(status, to_status)]
     ended_at = at if to_status in ENDED else None
+    assert (to_status == "stopped") == (stopped_by is not None), "who stops a trial says so, and nobody else"
     moved = update(Trial).where(which, Trial.status.in_(allowed))
-    return connection.execute(moved.values(status=to_status, reason=reason, ended_at=ended_at, updated_at=at)).rowcount
+    values = {"status": to_status, "reason": reason, "stopped_by": stopped_by, "ended_at": ended_at, "updated_at": at}
+    return connection.execute(moved.values(values)).rowcount
 
 
 def close_attempts(

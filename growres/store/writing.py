@@ -27,7 +27,7 @@ from growres.events import (
     TrialFinished,
 )
 from growres.store.columns import storable
-from growres.store.rows import Status
+from growres.store.rows import Status, StoppedBy
 from growres.store.tables import Artifact, Attempt, Base, Epoch, Experiment, GrowthStep, Trial
 from growres.store.transitions import close_attempts, may_become, move_trials
 
@@ -151,7 +151,7 @@ class _Batch:
         if state.attempt:
             reason = f"never ended; followed by attempt {record.attempt}"
             close_attempts(connection, Attempt.trial_id == trial_id, "interrupted", reason=reason, at=None)
-        where = {"host": started.host, "device": started.device, "pid": started.pid}
+        where = {"host": started.host, "device": started.device, "pid": started.pid, "note": storable(started.note)}
         self._write_attempt(record, status="running", started_at=at, **where)
         self._move(record, state, "running", reason=None)
         connection.execute(
@@ -177,7 +177,9 @@ class _Batch:
         if never_started:
             self._connection.execute(update(Trial).where(Trial.id == record.trial_id).values(attempt=record.attempt))
             state.attempt = record.attempt
-        self._move(record, state, ended.status, reason=reason)
+        # Until now only schedulers stopped a trial: what an older spool tells has nothing of it.
+        by: StoppedBy | None = (ended.stopped_by or "scheduler") if ended.status == "stopped" else None
+        self._move(record, state, ended.status, reason=reason, stopped_by=by)
 
     def _write_attempt(self, record: Record, **values: Any) -> None:
         key = {"trial_id": record.trial_id, "attempt": record.attempt}
@@ -186,11 +188,25 @@ class _Batch:
             insert.on_conflict_do_update(index_elements=list(key), set_=values).values({**key, **values})
         )
 
-    def _move(self, record: Record, state: _TrialState, status: Status, *, reason: str | None) -> None:
+    def _move(
+        self,
+        record: Record,
+        state: _TrialState,
+        status: Status,
+        *,
+        reason: str | None,
+        stopped_by: StoppedBy | None = None,
+    ) -> None:
         if may_become(state.status, status):
-            which = Trial.id == record.trial_id
-            at = record.recorded_at
-            move_trials(self._connection, which, status, from_statuses=[state.status], reason=reason, at=at)
+            move_trials(
+                self._connection,
+                Trial.id == record.trial_id,
+                status,
+                from_statuses=[state.status],
+                reason=reason,
+                at=record.recorded_at,
+                stopped_by=stopped_by,
+            )
             state.status = status
 
 

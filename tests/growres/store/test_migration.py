@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
-from growres.errors import SchemaMismatchError, StoreError
+from growres.errors import BusyError, SchemaMismatchError, StoreError
 from growres.store import Store, migration
 from growres.store.database import Database, resolve
 from growres.store.tables import GROWTH_CURVE, LEADERBOARD, Base
@@ -238,3 +238,15 @@ def test_a_backup_says_what_it_cannot_do(place, tmp_path):
 def test_a_check_names_what_is_missing(place):
     place.execute("DROP VIEW leaderboard")
     assert migration.check(place.url) == ["The view leaderboard is missing."]
+
+
+def test_a_database_is_not_upgraded_under_a_driver_that_runs(place, digits, older_program):
+    with Store.open(place.url) as store:
+        experiment_id = store.add_experiment(digits())
+        run = store.runs.claim(experiment_id, backend="local").run
+        store.runs.begin(experiment_id, run, host="bench", pid=4711)
+        older_program()
+        with pytest.raises(BusyError, match=rf"{experiment_id} is being run.*growres stop {experiment_id}"):
+            migration.upgrade(place.url)
+        store.runs.end(experiment_id, run, "stopped", "for the upgrade")
+        assert migration.upgrade(place.url).after == migration.head_revision()

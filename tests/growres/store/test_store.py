@@ -135,7 +135,10 @@ def test_a_status_is_only_reached_from_where_it_may_be(store, digits):
 def test_an_experiment_ends_as_its_trials_did(store, digits, succeed):
     for statuses, expected in (
         (["succeeded", "succeeded"], "succeeded"),
-        (["succeeded", "stopped"], "succeeded"),
+        (["succeeded", "stopped by scheduler"], "succeeded"),
+        (["succeeded", "stopped by needed"], "succeeded"),
+        (["failed", "stopped by person"], "stopped"),
+        (["interrupted", "stopped by person"], "interrupted"),
         (["succeeded", "interrupted"], "interrupted"),
         (["succeeded", "queued"], "interrupted"),
         (["failed", "succeeded"], "failed"),
@@ -146,12 +149,30 @@ def test_an_experiment_ends_as_its_trials_did(store, digits, succeed):
             if status == "succeeded":
                 succeed(f"{experiment_id}-{index}")
             elif status != "queued":
-                store.mark_trial(f"{experiment_id}-{index}", status)
+                status, _, stopped_by = status.partition(" by ")
+                store.mark_trial(f"{experiment_id}-{index}", status, stopped_by=stopped_by or None)
         assert store.finish_experiment(experiment_id) == expected
         ended = store.find_experiment(experiment_id)
         assert ended.status == expected
         assert ended.ended_at is not None
     assert ended.reason == "trials: 1 failed, 1 interrupted"
+
+
+def test_what_a_person_stopped_is_queued_again_and_what_a_scheduler_stopped_is_not(store, digits):
+    trials = digits(seeds=3).trials
+    twins = tuple(dataclasses.replace(trials[0], twin_of=parent, twin="same_epochs") for parent in (1, 2))
+    experiment_id = store.add_experiment(dataclasses.replace(digits(), trials=trials + twins))
+    ids = [trial.id for trial in store.trials(experiment_id)]
+    for index, stopped_by in enumerate(("person", "scheduler", "needed")):
+        store.mark_trial(ids[index], "stopped", stopped_by=stopped_by)
+    store.mark_trial(ids[3], "interrupted")
+    store.mark_trial(ids[4], "failed")
+    for twin in ids[6:]:
+        store.mark_trial(twin, "stopped", stopped_by="parent")
+    assert store.queue_trials(experiment_id, unfinished=False) == [ids[5]]
+    assert store.queue_trials(experiment_id) == [ids[0], ids[3], ids[5], ids[6]], "with the twin that waits for it"
+    assert store.queue_trials(experiment_id, failed=True) == [ids[0], *ids[3:7]]
+    assert {trial.stopped_by for trial in store.trials(experiment_id)} == {None, "scheduler", "needed", "parent"}
 
 
 def test_an_experiment_that_goes_on_keeps_when_it_started(store, digits):
