@@ -31,7 +31,7 @@ _OBJECT_STORE_BYTES = 100 * 1024**2
 
 
 @contextmanager
-def ray_session(address: str | None, home: Path) -> Iterator[str | None]:
+def ray_session(address: str | None, home: Path, *, dashboard_host: str = "127.0.0.1") -> Iterator[str | None]:
     """Ray is there inside; yields the dashboard's URL where this call started it.
 
     Args:

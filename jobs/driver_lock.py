@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import filelock
 
 from growres.errors import BusyError
+from growres.store import RunRow
 
 _NAME = "driver.lock"
 
@@ -37,12 +40,35 @@ def only_driver(folder: Path, experiment_id: str) -> Iterator[None]:
         lock.release()
 
 
-def driver_is_gone(folder: Path) -> bool:
-    """Whether nobody on this machine is running the experiment of this run folder."""
-    if not (folder / _NAME).exists():
-        return True
+def driver_is_gone(run: RunRow, folder: Path) -> bool:
+    """Whether a run's driver is known to be gone, without waiting for its heartbeat to be missed.
+
+    That is known of this machine's processes only. A number may name another process by now, so it is the lock that
+    tells; a lock that is not there tells nothing, for the driver may keep its runs elsewhere.
+
+    Args:
+        folder: the experiment's run folder.
+    """
+    if not run.is_open or run.pid is None or run.host != socket.gethostname():
+        return False
+    return not _exists(run.pid) or _is_free(folder / _NAME)
+
+
+def _exists(pid: int) -> bool:
     try:
-        with filelock.FileLock(folder / _NAME, blocking=False):
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
+
+
+def _is_free(lock: Path) -> bool:
+    if not lock.exists():
+        return False
+    try:
+        with filelock.FileLock(lock, blocking=False):
             return True
     except filelock.Timeout:
         return False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Sequence
 
-from growres.events import AttemptEnded, TrialFinished
-from jobs.recording import Recording, describe_error, is_own_fault
+from growres.events import AttemptEnded, EpochFinished, GrowthStepDecided, TrialFinished
+from jobs.recording import Recording, describe_error, is_own_fault, stopped
 from jobs.trial import TrialTask, run_attempt
 
 logger = logging.getLogger(__name__)
@@ -15,24 +16,21 @@ logger = logging.getLogger(__name__)
 def run_inline(tasks: Sequence[TrialTask], recording: Recording, *, max_failures: int) -> None:
     """Runs the trials to their ends. A trial that fails leaves the others alone.
 
-    Raises:
-        KeyboardInterrupt: at once; the trial under way is recorded as interrupted, at its last event.
+    A stop that was asked for takes effect after the next epoch or verdict, and no further trial begins.
     """
     for task in tasks:
-        try:
-            _run_with_retries(task, recording, max_failures)
-        except KeyboardInterrupt:
-            recording.interrupt_open_attempts("interrupted by the user")
-            raise
+        if recording.stop.how is not None:
+            return
+        _run_with_retries(task, recording, max_failures)
 
 
 def _run_with_retries(task: TrialTask, recording: Recording, max_failures: int) -> None:
     for failures in range(max_failures + 1):
         recording.begin_attempt(task.trial_id)
         try:
-            finished = _run_once(task, recording)
+            ended = _run_once(task, recording)
         except Exception as error:
-            logger.debug("trial %s failed", task.trial_id, exc_info=True)
+            recording.detail(task.trial_id, traceback.format_exc())
             recording.event(task.trial_id, AttemptEnded(status="failed", reason=describe_error(error)))
             if is_own_fault(error):
                 return
@@ -41,15 +39,17 @@ def _run_with_retries(task: TrialTask, recording: Recording, max_failures: int) 
                     f"{task.trial_id} failed and is tried again from its last event: {describe_error(error)}"
                 )
         else:
-            recording.event(task.trial_id, AttemptEnded(status="succeeded", reason=finished.reason))
+            recording.event(task.trial_id, ended)
             return
 
 
-def _run_once(task: TrialTask, recording: Recording) -> TrialFinished:
+def _run_once(task: TrialTask, recording: Recording) -> AttemptEnded:
     finished = None
     for event in run_attempt(task):
         recording.event(task.trial_id, event)
         if isinstance(event, TrialFinished):
             finished = event
+        if recording.stop.how is not None and isinstance(event, EpochFinished | GrowthStepDecided):
+            return stopped(recording.stop)
     assert finished is not None, "a procedure's last event is TrialFinished"
-    return finished
+    return AttemptEnded(status="succeeded", reason=finished.reason)

@@ -25,6 +25,10 @@ class Progress(Protocol):
         """Something worth a line to a person."""
         ...
 
+    def detail(self, trial_id: str, text: str) -> None:
+        """A trial's traceback, or whatever else only who looks for a fault wants to read."""
+        ...
+
     def close(self) -> None:
         """The driver is done."""
         ...
@@ -42,6 +46,9 @@ class Silence:
         """Nothing."""
 
     def note(self, message: str) -> None:
+        """Nothing."""
+
+    def detail(self, trial_id: str, text: str) -> None:
         """Nothing."""
 
     def close(self) -> None:

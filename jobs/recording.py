@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from growres.errors import CheckpointError, GrowresError
-from growres.events import AttemptEnded, Event
+from growres.events import AttemptEnded, Event, TrialFinished
 from growres.store import Recorder
 from jobs.progress import Progress
+from jobs.stopping import StopRequest
 from zoo import ModelError
 
 
@@ -17,13 +18,17 @@ class Recording:
 
     Args:
         attempts_before: how many attempts each trial had before this driver began.
+        stop: what the driver has been asked; drivers look at it after every event.
     """
 
-    def __init__(self, recorder: Recorder, progress: Progress, attempts_before: Mapping[str, int]) -> None:
+    def __init__(
+        self, recorder: Recorder, progress: Progress, attempts_before: Mapping[str, int], stop: StopRequest
+    ) -> None:
         self._recorder = recorder
         self._progress = progress
         self._attempt = Counter(attempts_before)
         self._open: set[str] = set()
+        self.stop = stop
 
     def begin_attempt(self, trial_id: str) -> None:
         """What follows belongs to the trial's next attempt."""
@@ -41,10 +46,25 @@ class Recording:
         """Whether the trial has an attempt that has not ended."""
         return trial_id in self._open
 
-    def interrupt_open_attempts(self, reason: str) -> None:
-        """Ends every attempt that is still open as interrupted."""
-        for trial_id in sorted(self._open):
-            self.event(trial_id, AttemptEnded(status="interrupted", reason=reason))
+    @property
+    def open_trials(self) -> list[str]:
+        """The trials whose attempts have not ended."""
+        return sorted(self._open)
+
+    def catch_up(self, trial_id: str, past: Iterable[Event]) -> None:
+        """Records what a trial's checkpoint tells and its worker, cut off, perhaps could not."""
+        finished = None
+        for event in past:
+            self._recorder.record(trial_id, self._attempt[trial_id], event)
+            if isinstance(event, TrialFinished):
+                finished = event
+        if finished is not None:
+            self.event(trial_id, AttemptEnded(status="succeeded", reason=finished.reason))
+
+    def end_open_attempts(self, ended: AttemptEnded) -> None:
+        """Ends every attempt that is still open."""
+        for trial_id in self.open_trials:
+            self.event(trial_id, ended)
 
     def tick(self) -> None:
         """Called often: writes what waits and is due."""
@@ -53,6 +73,15 @@ class Recording:
     def note(self, message: str) -> None:
         """A line for a person."""
         self._progress.note(message)
+
+    def detail(self, trial_id: str, text: str) -> None:
+        """What only who looks for a fault wants to read."""
+        self._progress.detail(trial_id, text)
+
+
+def stopped(stop: StopRequest) -> AttemptEnded:
+    """The end of an attempt that a person stopped."""
+    return AttemptEnded(status="stopped", reason=stop.reason, stopped_by="person")
 
 
 def is_own_fault(error: BaseException) -> bool:

@@ -1,47 +1,81 @@
-"""From an experiment file to finished trials: checked, stored, run by a driver, and settled, whatever happened."""
+"""From an experiment file to a run: checked, stored, and given to a driver: here, in another process, on a cluster.
+
+The experiment and its trials are in the store before any driver begins, and the driver finds them there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import cast, get_args
 
-from pydantic import BaseModel, ConfigDict
-
-from growres.config.experiment import AshaConfig, Experiment, ResourcesConfig, TrialConfig
+from growres.config.experiment import Experiment, TrialConfig
 from growres.config.loading import load_experiment
-from growres.data.loading import load_images, pin_source
-from growres.errors import GrowresError
-from growres.home import growres_home
-from growres.store import ExperimentRow, NewExperiment, NewTrial, Recorder, Status, Store, TrialRow
-from jobs.driver_lock import only_driver
-from jobs.inline import run_inline
-from jobs.interruption import second_interrupt_exits
+from growres.errors import BusyError, ClusterError, ConfigError, DataError, GrowresError
+from growres.store import ExperimentRow, NewExperiment, NewTrial, RunRow, Store
+from jobs.checking import load_experiment_images, with_pinned_data
+from jobs.driver import Backend, RaySettings, drive, run_folder
+from jobs.driver_lock import driver_is_gone
+from jobs.needed import stop_what_is_not_needed, summary
 from jobs.progress import Progress, Silence
 from jobs.provenance import provenance
-from jobs.recording import Recording
-from jobs.trial import TrialTask, choose_device, describe_device
-from jobs.twins import ready_twins, stored_config, with_stopped_twins
+from jobs.trial import choose_device, describe_device
+from jobs.twins import stored_config
 
-Backend = Literal["inline", "local"]
 
-_UNFINISHED: tuple[Status, ...] = ("queued", "running", "interrupted")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How a run is started."""
+
+    backend: Backend = "local"
+    address: str | None = None
+    """cluster: of the dashboard, http://head:8265; local: of a running Ray to use in place of one of its own."""
+    detach: bool = False
+    """Leave a driver behind that outlives this process. A cluster's drivers always do."""
+    ship_code: bool = False
+    """Send the packages zoo, growres and jobs along with a cluster's job."""
+    needed: bool = False
+    """Skip trials whose like the store has finished already."""
+    dashboard_host: str = "127.0.0.1"
+    """Where the dashboard of an own Ray listens."""
+
+    def check(self) -> None:
+        """Returns if it makes sense.
+
+        Raises:
+            ConfigError: naming the option that does not go with the backend.
+        """
+        match self.backend:
+            case "cluster" if self.address is None:
+                raise ConfigError(
+                    "Cannot submit to a cluster without its address. Name its dashboard: --address http://HEAD:8265"
+                )
+            case "inline" if self.address is not None:
+                raise ConfigError("The backend inline starts no Ray: leave --address out, or use --backend local.")
+        if self.ship_code and self.backend != "cluster":
+            raise ConfigError("Only a cluster can be sent code: leave --ship-code out, or use --backend cluster.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of an experiment."""
+    """What became of an experiment so far."""
 
     experiment_id: str
     name: str
     status: str
+    reason: str | None
     num_succeeded: int
     num_failed: int
-    num_interrupted: int
+    num_unfinished: int
+    """Queued, running, interrupted, or stopped by a person."""
     dashboard_url: str | None
     database: str
+    run: RunRow | None
+    """The newest; None where nothing was left to run."""
+    is_left_running: bool
+    """Whether its driver is elsewhere and goes on."""
 
 
 def submit(
@@ -50,44 +84,62 @@ def submit(
     overrides: Sequence[str] = (),
     backend: Backend = "local",
     address: str | None = None,
+    launch: Launch | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Runs an experiment file to its end, or to its interruption.
+    """Runs an experiment file to its end, or to its interruption, or leaves that to a driver elsewhere.
 
-    The file, the models and the data are checked before anything is stored. Ctrl-C while trials run gives an Outcome
-    whose status is `interrupted`; a second one ends the process at once.
+    The file, the models and the data are checked before anything is stored; for a cluster, the models and the data are
+    checked there, before any trial begins. Ctrl-C while trials run here gives an Outcome whose status is `stopped`; a
+    second one ends the process at once.
 
+    Args:
+        launch: in place of `backend` and `address`, which are the most usual of its parts.
     Raises:
         GrowresError: if the experiment cannot begin.
     """
+    launch = launch or Launch(backend=backend, address=address)
+    launch.check()
     progress = progress or Silence()
     loaded = load_experiment(spec, overrides)
     for note in loaded.notes:
         progress.note(note)
-    experiment = _with_pinned_data(loaded.experiment)
-    device = _device_here(experiment, backend, address)
     with Store.open() as store:  # before the images, which may take long: a database that is away is said at once
-        progress.note(f"preparing the images of {experiment.dataset.path or experiment.dataset.source}")
-        images = load_images(experiment.dataset, growres_home())
-        loaded.check_models(num_classes=images.num_classes, in_channels=images.channels, image_size=images.image_size)
+        if launch.backend == "cluster":
+            _check_cluster(launch)
+            experiment, facts = _as_a_cluster_sees_it(loaded.experiment), {}
+        else:
+            experiment = with_pinned_data(loaded.experiment)
+            device = _device_here(experiment, launch)
+            images = load_experiment_images(experiment, progress)
+            loaded.check_models(
+                num_classes=images.num_classes, in_channels=images.channels, image_size=images.image_size
+            )
+            facts = provenance(images, device)
         experiment_id = store.add_experiment(
             NewExperiment(
                 name=experiment.name,
                 spec_text=loaded.text,
                 spec=loaded.effective,
                 trials=tuple(_new_trial(trial) for trial in experiment.trials),
-                provenance=provenance(images, device),
+                provenance=facts,
             )
         )
-        return _run(store, store.find_experiment(experiment_id), _UNFINISHED, backend, address, progress)
+        if launch.needed and facts:
+            alike = stop_what_is_not_needed(store, experiment_id)
+            if alike:
+                progress.note(summary(alike, len(experiment.trials)))
+        return _start(store, experiment_id, launch, progress)
 
 
 def resume(
     reference: str,
     *,
     failed: bool = False,
+    unfinished: bool = True,
     backend: Backend = "local",
     address: str | None = None,
+    launch: Launch | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Runs what is not finished of a stored experiment, each trial from its last event.
@@ -95,121 +147,177 @@ def resume(
     Args:
         reference: an experiment's id, its name, or `latest`.
         failed: also try failed trials again.
+        unfinished: go on with trials that were interrupted, or stopped by a person.
+        launch: in place of `backend` and `address`.
     Raises:
-        GrowresError: if there is no such experiment, or another driver is running it.
+        GrowresError: if there is no such experiment, or another driver has it.
     """
-    statuses: tuple[Status, ...] = (*_UNFINISHED, "failed") if failed else _UNFINISHED
+    launch = launch or Launch(backend=backend, address=address)
+    launch.check()
+    progress = progress or Silence()
     with Store.open() as store:
-        return _run(store, store.find_experiment(reference), statuses, backend, address, progress or Silence())
+        experiment = store.find_experiment(reference)
+        if launch.backend == "cluster":
+            _check_cluster(launch)
+        return _start(store, experiment.id, launch, progress, failed=failed, unfinished=unfinished)
 
 
-class RunSettings(BaseModel):
-    """What a driver needs of a stored experiment beside its trials."""
+def launch_of_newest_run(reference: str) -> Launch:
+    """How an experiment was run last, to be run so again.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    Raises:
+        NotFoundError: if there is no such experiment.
+    """
+    with Store.open() as store:
+        run = store.runs.newest(store.find_experiment(reference).id)
+    if run is None:
+        return Launch()
+    assert run.backend in get_args(Backend), "the store has what a Launch had"
+    return Launch(backend=cast(Backend, run.backend), address=run.address)
 
-    resources: ResourcesConfig = ResourcesConfig()
-    scheduler: AshaConfig | None = None
-    max_failures: int = Experiment.model_fields["max_failures"].default
 
+def known_gone(run: RunRow | None) -> int | None:
+    """The number of a run that the store still calls alive, or waited for, and that is known to be gone."""
+    if run is None or not run.is_open:
+        return None
+    if driver_is_gone(run, run_folder(run.experiment_id)):
+        return run.run
+    if run.job_id is not None and run.address is not None and (run.is_stale or run.started_at is None):
+        from jobs.cluster_job import job_state
 
-def _run(
-    store: Store,
-    experiment: ExperimentRow,
-    statuses: Collection[Status],
-    backend: Backend,
-    address: str | None,
-    progress: Progress,
-) -> Outcome:
-    home = growres_home()
-    folder = home / "runs" / experiment.id
-    dashboard_url = None
-    with only_driver(folder, experiment.id), closing(Recorder(None, folder / "spool.jsonl")) as recorder:
-        stored = store.trials(experiment.id)
-        trials = with_stopped_twins(stored, [trial for trial in stored if trial.status in statuses])
-        if not trials:
-            progress.note("nothing is left to run" + _say_of_failed(experiment))
-            return _outcome(store, experiment.id, None)
-        recording = Recording(recorder, progress, {trial.id: trial.attempt for trial in trials})
-        store.set_experiment_status(experiment.id, "running")
-        store.mark_trials(experiment.id, [status for status in statuses if status != "queued"], "queued")
-        for trial in trials:
-            if trial.status == "stopped":
-                store.mark_trial(trial.id, "queued")
-        if backend == "local":
-            progress.note("starting Ray" if address in (None, "local") else f"joining Ray at {address}")
         try:
-            with second_interrupt_exits(), _backend(backend, address, home) as dashboard_url:
-                progress.started(
-                    experiment.id,
-                    experiment.name,
-                    [(trial.id, trial.variant, trial.seed) for trial in trials],
-                    dashboard_url,
-                )
-                _drive(backend, _waves(store, recorder, trials, folder, home), recording, experiment, folder)
-        except KeyboardInterrupt:
-            progress.note("interrupted: what every trial has done up to its last event is kept")
-        except GrowresError:
-            progress.note(f"{experiment.name} is stored; once the cause is gone: growres resume {experiment.id}")
-            raise
-        finally:
-            recording.interrupt_open_attempts("the driver ended")
-            recorder.flush()
-            store.mark_trials(experiment.id, ("queued", "running"), "interrupted", "its experiment was interrupted")
-            store.finish_experiment(experiment.id)
-            progress.close()
-    return _outcome(store, experiment.id, dashboard_url)
+            state = job_state(run.address, run.job_id)
+        except ClusterError:
+            return None
+        if state is None or state.is_over:
+            return run.run
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------ starting
+
+
+def _start(
+    store: Store,
+    experiment_id: str,
+    launch: Launch,
+    progress: Progress,
+    *,
+    failed: bool = False,
+    unfinished: bool = True,
+) -> Outcome:
+    if not _is_anything_left(store, experiment_id, failed=failed, unfinished=unfinished):
+        experiment = store.find_experiment(experiment_id)
+        progress.note("nothing is left to run" + _say_of_failed(experiment))
+        if experiment.status in ("queued", "running"):  # its driver vanished after the last trial
+            store.finish_experiment(experiment_id)
+        return outcome_of(store, experiment_id)
+    newest = store.runs.newest(experiment_id)
+    _refuse_if_its_job_runs(newest)
+    is_cluster = launch.backend == "cluster"
+    run = store.runs.claim(
+        experiment_id,
+        backend=launch.backend,
+        address=launch.address,
+        known_gone=known_gone(newest),
+        job_prefix=f"growres-{experiment_id}" if is_cluster else None,
+    )
+    try:
+        store.queue_trials(experiment_id, failed=failed, unfinished=unfinished)
+        if is_cluster or launch.detach:
+            store.set_experiment_status(experiment_id, "queued")
+        if is_cluster:
+            _submit_job(store, run, launch, progress)
+        elif launch.detach:
+            from jobs.detaching import detach
+
+            detach(store, run, _driver_options(launch))
+        else:
+            drive(store, run, RaySettings(address=launch.address, dashboard_host=launch.dashboard_host), progress)
+            return outcome_of(store, experiment_id)
+    except GrowresError as error:
+        _give_up(store, run, error)
+        raise
+    return outcome_of(store, experiment_id, is_left_running=True)
+
+
+def _is_anything_left(store: Store, experiment_id: str, *, failed: bool, unfinished: bool) -> bool:
+    wanted = {"queued", "running"} | ({"interrupted"} if unfinished else set()) | ({"failed"} if failed else set())
+    return any(
+        trial.status in wanted or (unfinished and trial.stopped_by == "person") for trial in store.trials(experiment_id)
+    )
+
+
+def _submit_job(store: Store, run: RunRow, launch: Launch, progress: Progress) -> None:
+    from jobs.cluster_job import submit_job
+    from jobs.shipping import shipped_code
+
+    assert launch.address is not None
+    with ExitStack() as stack:
+        code = stack.enter_context(shipped_code()) if launch.ship_code else None
+        experiment = store.find_experiment(run.experiment_id)
+        progress.note(f"submitting the job {run.job_id} to {launch.address}")
+        submit_job(launch.address, experiment, run, needed=launch.needed, code=code)
+
+
+def _driver_options(launch: Launch) -> list[str]:
+    options = ["--dashboard-host", launch.dashboard_host]
+    return options + (["--address", launch.address] if launch.address else [])
+
+
+def _give_up(store: Store, run: RunRow, error: GrowresError) -> None:
+    """A run that could not even begin leaves the experiment as something to go on with."""
+    newest = store.runs.newest(run.experiment_id)
+    if newest is None or newest.run != run.run or newest.started_at is not None:
+        return  # its driver has begun, and has settled it
+    reason = f"it could not be started: {error}"
+    store.mark_trials(run.experiment_id, ("queued", "running"), "interrupted", reason)
+    store.finish_experiment(run.experiment_id, reason)
+    store.runs.end(run.experiment_id, run.run, "interrupted", reason)
+
+
+def _refuse_if_its_job_runs(run: RunRow | None) -> None:
+    """A driver that the database has not heard of for a while may still be there, if its cluster says so.
+
+    Raises:
+        BusyError: if it is.
+    """
+    if run is None or not run.is_stale or run.job_id is None or run.address is None:
+        return
+    from jobs.cluster_job import job_state
+
+    try:
+        state = job_state(run.address, run.job_id)
+    except ClusterError:
+        return
+    if state is not None and not state.is_over:
+        raise BusyError(
+            f"Experiment {run.experiment_id} still has its job {run.job_id} on {run.address}, which is {state.status}, "
+            f"though its driver has not been heard of for {run.silent_s:.0f} s. "
+            f"End it with: growres stop {run.experiment_id} --now"
+        )
+
+
+def _check_cluster(launch: Launch) -> None:
+    from jobs.cluster_job import check_store_is_shared
+
+    assert launch.address is not None
+    check_store_is_shared(launch.address)
+
+
+def _as_a_cluster_sees_it(experiment: Experiment) -> Experiment:
+    dataset = experiment.dataset
+    if dataset.path is not None and dataset.source != "hub" and not Path(dataset.path).is_absolute():
+        raise DataError(
+            f"Cannot tell the cluster where the images are: dataset.path is {dataset.path!r}, relative to a folder of "
+            "this machine. Give the whole path that they have on the cluster's machines."
+        )
+    return experiment
 
 
 def _say_of_failed(experiment: ExperimentRow) -> str:
     failed = experiment.trial_counts.get("failed", 0)
-    return f"; the {failed} failed are tried again with --failed" if failed else ""
-
-
-def _waves(
-    store: Store, recorder: Recorder, trials: Sequence[TrialRow], folder: Path, home: Path
-) -> Iterator[list[TrialTask]]:
-    """First the trials that stand on their own, then the twins of those that have succeeded."""
-    yield [_task(trial, folder, home) for trial in trials if trial.twin_of is None]
-    recorder.flush()  # a twin's network and epochs are its parent's result, as the store has it
-    twins = [trial for trial in trials if trial.twin_of is not None]
-    yield [_task(trial, folder, home) for trial in ready_twins(store, twins, home)]
-
-
-def _drive(
-    backend: Backend,
-    waves: Iterable[Sequence[TrialTask]],
-    recording: Recording,
-    experiment: ExperimentRow,
-    folder: Path,
-) -> None:
-    settings = RunSettings.model_validate(experiment.spec)
-    if backend == "inline":
-        if settings.scheduler is not None:
-            recording.note("the inline backend has no scheduler: every trial runs to its end")
-        for tasks in waves:
-            run_inline(tasks, recording, max_failures=settings.max_failures)
-        return
-    from jobs.tuner import run_with_tune
-
-    for tasks in waves:
-        if tasks:
-            run_with_tune(
-                tasks,
-                recording,
-                resources=settings.resources,
-                scheduler=settings.scheduler,
-                max_failures=settings.max_failures,
-                run_folder=folder,
-            )
-
-
-def _backend(backend: Backend, address: str | None, home: Path) -> AbstractContextManager[str | None]:
-    if backend == "inline":
-        return nullcontext()
-    from jobs.cluster import ray_session  # Ray takes seconds to import, and inline does without it
-
-    return ray_session(address, home)
+    return f"; the {failed} failed are tried again with: growres retry {experiment.id} --failed" if failed else ""
 
 
 def _new_trial(trial: TrialConfig) -> NewTrial:
@@ -224,41 +332,29 @@ def _new_trial(trial: TrialConfig) -> NewTrial:
     )
 
 
-def _device_here(experiment: Experiment, backend: Backend, address: str | None) -> str | None:
+def _device_here(experiment: Experiment, launch: Launch) -> str | None:
     """What the trials will run on, checked to be there; None where a running Ray, which may be elsewhere, decides."""
-    if backend == "local" and address not in (None, "local"):
+    if launch.backend == "local" and launch.address not in (None, "local"):
         return None
     return describe_device(choose_device(experiment.resources))
 
 
-def _task(trial: TrialRow, folder: Path, home: Path) -> TrialTask:
-    return TrialTask(
-        trial_id=trial.id,
-        config=trial.config,
-        run_folder=str(folder),
-        home=str(home),
-    )
-
-
-def _with_pinned_data(experiment: Experiment) -> Experiment:
-    """The data set as any worker, and a later resume, finds it: an absolute path, a commit for a revision."""
-    dataset = pin_source(experiment.dataset, growres_home()).model_dump()
-    trials = [
-        {**trial.model_dump(), "dataset": {**dataset, "label_noise": trial.dataset.label_noise}}
-        for trial in experiment.trials
-    ]
-    return Experiment.model_validate({**experiment.model_dump(), "dataset": dataset, "trials": trials})
-
-
-def _outcome(store: Store, experiment_id: str, dashboard_url: str | None) -> Outcome:
+def outcome_of(store: Store, experiment_id: str, *, is_left_running: bool = False) -> Outcome:
+    """What became of an experiment so far."""
+    run = store.runs.newest(experiment_id)
     experiment = store.find_experiment(experiment_id)
+    counts = experiment.trial_counts
+    by_a_person = sum(trial.stopped_by == "person" for trial in store.trials(experiment_id))
     return Outcome(
         experiment_id=experiment.id,
         name=experiment.name,
         status=experiment.status,
-        num_succeeded=experiment.trial_counts.get("succeeded", 0),
-        num_failed=experiment.trial_counts.get("failed", 0),
-        num_interrupted=experiment.trial_counts.get("interrupted", 0),
-        dashboard_url=dashboard_url,
+        reason=experiment.reason,
+        num_succeeded=counts.get("succeeded", 0),
+        num_failed=counts.get("failed", 0),
+        num_unfinished=sum(counts.get(status, 0) for status in ("queued", "running", "interrupted")) + by_a_person,
+        dashboard_url=run.dashboard_url if run else None,
         database=store.url_for_people,
+        run=run,
+        is_left_running=is_left_running,
     )

@@ -163,6 +163,15 @@ def describe_device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def past_events(task: TrialTask) -> list[Event]:
+    """What the trial's checkpoint tells of its past, and its files; nothing where there is none that can be read."""
+    try:
+        past = _past_events(load_checkpoint(task.checkpoint)) if task.checkpoint.exists() else []
+        return [*past, *map(task.describe, _files_of(task))] if past else []
+    except (CheckpointError, OSError):
+        return []
+
+
 def _past_events(saved: dict[str, Any] | None) -> list[ProcedureEvent]:
     past = [events.from_dict(values) for values in saved["events"]] if saved else []
     return [event for event in past if isinstance(event, ProcedureEvent)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from growres.config.experiment import AshaConfig, ResourcesConfig
 from growres.errors import ClusterError
 from growres.events import AttemptEnded, EpochFinished, Event, GrowthStepDecided, TrialFinished
 from jobs.cluster import check_resources
-from jobs.recording import Recording, describe_error, is_own_fault
+from jobs.recording import Recording, describe_error, is_own_fault, stopped
 from jobs.trial import TrialTask, run_attempt
 
 _METRIC = "val_error"
@@ -29,6 +30,7 @@ def run_with_tune(
     tasks: Sequence[TrialTask],
     recording: Recording,
     *,
+    experiment: str,
     resources: ResourcesConfig,
     scheduler: AshaConfig | None,
     max_failures: int,
@@ -39,11 +41,13 @@ def run_with_tune(
     A worker process is kept for the next trial: it has imported torch already. A trial that failed is tried again, from
     its last event, unless the fault is its own.
 
+    A stop that was asked for takes effect in each trial after its next epoch or verdict, and no further trial begins.
+
     Raises:
         ClusterError: if not even one trial fits into the cluster, or Ray itself fails.
-        KeyboardInterrupt: at once; open attempts are recorded as interrupted.
     """
     check_resources(resources)
+    callback = RecorderCallback(recording)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         param_space={"task": tune.grid_search([dataclasses.asdict(task) for task in tasks])},
@@ -58,19 +62,16 @@ def run_with_tune(
             # A folder of its own for each driver: Tune would mix two runs of one name.
             name=f"tune-{uuid.uuid4().hex[:8]}",
             storage_path=str(run_folder),
-            callbacks=[RecorderCallback(recording)],
+            callbacks=[callback],
+            stop=callback.stopper,
             failure_config=tune.FailureConfig(max_failures=max_failures),
             verbose=0,
         ),
     )
     try:
         tuner.fit()
-    except KeyboardInterrupt:
-        recording.interrupt_open_attempts("interrupted by the user")
-        raise
     except (ray.exceptions.RayError, tune.TuneError) as error:
         reason = f"Ray failed: {type(error).__name__}: {error}"
-        recording.interrupt_open_attempts(reason)
         raise ClusterError(f"{reason}. What every trial has done up to its last event is kept.") from error
 
 
@@ -83,7 +84,8 @@ def run_trial(config: dict[str, Any]) -> None:
             standing.follow(event)
             _report(event, standing)
     except Exception as error:
-        _report(AttemptEnded(status="failed", reason=describe_error(error)), standing)
+        ended = AttemptEnded(status="failed", reason=describe_error(error))
+        _report(ended, standing, traceback=traceback.format_exc())
         if not is_own_fault(error):
             raise  # Tune tries again
     else:
@@ -113,11 +115,33 @@ class Standing:
                 pass
 
 
-def _report(event: Event, standing: Standing) -> None:
-    metrics: dict[str, Any] = {"event": events.to_dict(event), _TIME: standing.epochs_trained}
+def _report(event: Event, standing: Standing, **more: Any) -> None:
+    metrics: dict[str, Any] = {"event": events.to_dict(event), _TIME: standing.epochs_trained, **more}
     if standing.val_error is not None:
         metrics[_METRIC] = standing.val_error
     tune.report(metrics)
+
+
+class StopWhenAsked(tune.Stopper):  # type: ignore[misc]
+    """Ends each trial after its next epoch or verdict once a stop was asked for, and all when none is under way."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether the trial that reported this is to end."""
+        if self._recording.stop.how is None:
+            return False
+        kind = result.get("event", {}).get("event")
+        is_turned_away = not self._recording.is_open(result["config"]["task"]["trial_id"])
+        return is_turned_away or kind in (EpochFinished.__name__, GrowthStepDecided.__name__)
+
+    def stop_all(self) -> bool:
+        """Whether nothing is left to wait for."""
+        return self._recording.stop.how is not None and not self._recording.open_trials
 
 
 class RecorderCallback(tune.Callback):  # type: ignore[misc]
@@ -128,6 +152,7 @@ class RecorderCallback(tune.Callback):  # type: ignore[misc]
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
+        self.stopper = StopWhenAsked(recording)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -137,28 +162,47 @@ class RecorderCallback(tune.Callback):  # type: ignore[misc]
         self._recording.tick()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A first attempt, or another."""
-        self._recording.begin_attempt(_trial_id(trial))
+        """A first attempt, or another; none any more once a stop was asked for, though Tune goes on starting trials."""
+        if self._recording.stop.how is None:
+            self._recording.begin_attempt(_trial_id(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """A worker's report carries one event."""
-        if "event" in result:
-            self._recording.event(_trial_id(trial), events.from_dict(result["event"]))
+        trial_id = _trial_id(trial)
+        if "event" not in result or not self._recording.is_open(trial_id):
+            return
+        if "traceback" in result:
+            self._recording.detail(trial_id, result["traceback"])
+        self._recording.event(trial_id, events.from_dict(result["event"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A worker says itself how its attempt ended; one that did not was stopped by the scheduler."""
-        self._end(trial, AttemptEnded(status="stopped", reason="stopped early by the scheduler asha"))
+        """A worker says itself how its attempt ended; one that did not was stopped by a person or the scheduler."""
+        if self._recording.stop.how is not None:
+            self._end(trial, stopped(self._recording.stop))
+        else:
+            reason = "stopped early by the scheduler asha"
+            self._end(trial, AttemptEnded(status="stopped", reason=reason, stopped_by="scheduler"))
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """The attempt failed, and Tune will begin another."""
-        self._end(trial, AttemptEnded(status="failed", reason=_why_the_worker_died(trial)))
-        self._recording.note(f"{_trial_id(trial)} failed and is tried again from its last event")
+        """The attempt ended too soon, and Tune will begin another."""
+        reason = "it failed"  # as its worker has said itself
+        if self._recording.is_open(_trial_id(trial)):
+            reason = _why_the_worker_died(trial)
+            self._end(trial, AttemptEnded(status="interrupted", reason=reason))
+        self._recording.note(f"{_trial_id(trial)} is tried again from its last event: {reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """The last attempt failed."""
-        self._end(trial, AttemptEnded(status="failed", reason=_why_the_worker_died(trial)))
+        """The last attempt ended too soon. A worker that dies again and again on a machine that lives is itself to
+        blame, most likely for the memory that it takes."""
+        reason = _why_the_worker_died(trial)
+        if reason.startswith(LOST_MACHINE):
+            self._end(trial, AttemptEnded(status="interrupted", reason=reason))
+        else:
+            attempts = f"{trial.num_failures} attempts" if trial.num_failures > 1 else "its only attempt"
+            hint = "Does it take more memory than there is? A smaller batch_size or fewer trials at a time take less."
+            self._end(trial, AttemptEnded(status="failed", reason=f"{reason} (so ended {attempts}). {hint}"))
 
     def _end(self, trial: Trial, ended: AttemptEnded) -> None:
         if self._recording.is_open(_trial_id(trial)):
@@ -169,12 +213,19 @@ def _trial_id(trial: Trial) -> str:
     return str(trial.config["task"]["trial_id"])
 
 
+LOST_MACHINE = "it lost its machine"
+_LOST_WORKER = "its worker process died"
+
+
 def _why_the_worker_died(trial: Trial) -> str:
-    """The last line of the traceback that Tune wrote down for the trial."""
+    """In words, from the traceback that Tune wrote down for the trial."""
     path = trial.error_file
     lines = Path(path).read_text(errors="replace").split("\n") if path and Path(path).exists() else []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "no traceback was left")
-    return f"the worker process died: {last}"
+    told = [line.strip() for line in lines if line.strip()]
+    last = told[-1] if told else "no traceback was left"
+    text = "\n".join(told)
+    lost_machine = any(sign in text for sign in ("NodeDiedError", "node has died", "node was terminated", "node died"))
+    return f"{LOST_MACHINE if lost_machine else _LOST_WORKER}: {last}"
 
 
 def _make_scheduler(config: AshaConfig | None) -> ASHAScheduler | None:

@@ -24,7 +24,9 @@ from growres.cli import (
     doctor,
     experiments,
     power,
+    running,
     specs,
+    status,
     submission,
     trained,
     zoo,
@@ -46,10 +48,14 @@ app = typer.Typer(
 _RUN, _READ, _USE, _LOOK = "Run", "Read", "Use", "Look around"
 app.command("submit", rich_help_panel=_RUN)(submission.submit)
 app.command("resume", rich_help_panel=_RUN)(submission.resume)
+app.command("retry", rich_help_panel=_RUN)(submission.retry)
+app.command("stop", rich_help_panel=_RUN)(running.stop)
+app.command("drive", rich_help_panel=_RUN, hidden=True)(running.drive)
 app.command("validate", rich_help_panel=_RUN)(specs.validate)
 app.command("schema", rich_help_panel=_RUN)(specs.schema)
 app.command("list", rich_help_panel=_READ)(experiments.list_experiments)
-app.command("status", rich_help_panel=_READ)(experiments.status)
+app.command("status", rich_help_panel=_READ)(status.status)
+app.command("logs", rich_help_panel=_READ)(running.logs)
 app.command("results", rich_help_panel=_READ)(experiments.results)
 app.command("compare", rich_help_panel=_READ)(comparison.compare)
 app.command("show", rich_help_panel=_READ)(experiments.show)

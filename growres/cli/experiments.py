@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import socket
-import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -15,25 +12,21 @@ import typer
 from growres.cli import figures
 from growres.cli.growth_notes import SCREENED_OUT, print_notes, shown_reason
 from growres.cli.lineage import print_lineage
+from growres.cli.staleness import STALE, say_how_to_go_on, stale_among
 from growres.cli.tables import (
     Column,
     Format,
     FormatOption,
     figure,
-    is_colored,
     print_facts,
     print_json,
     print_rows,
-    table_lines,
-    terminal_width,
 )
 from growres.cli.talk import command, say, say_what_did_not_fit
 from growres.report.lineage import is_screened_out
 
 if TYPE_CHECKING:
     from growres.store import ExperimentRow, Store, TrialRow
-
-WATCH_EVERY_S = 1.0
 
 ExperimentArgument = Annotated[
     str, typer.Argument(metavar="EXPERIMENT", help="An id, a name (the newest that bears it), or latest.")
@@ -47,20 +40,6 @@ _LIST_COLUMNS = (
     Column(key="trials", title="of these", show=lambda counts: _counts(counts), min_width=12, leave_out=2),
     Column(key="created_at", title="submitted (UTC)"),
     Column(key="host", min_width=8, leave_out=1),
-)
-
-_STATUS_COLUMNS = (
-    Column(key="trial_id", title="trial"),
-    Column(key="variant", min_width=8),
-    figure("seed"),
-    Column(key="status"),
-    figure("epochs"),
-    figure("num_blocks", title="blocks"),
-    figure("val_error", show=figures.percent),
-    Column(key="last_verdict", title="last step", leave_out=3),
-    figure("images_per_s", title="images/s", show=figures.whole, leave_out=4),
-    Column(key="updated_at", title="updated (UTC)", leave_out=5),
-    Column(key="reason", min_width=12, leave_out=1),
 )
 
 _LEADERBOARD_COLUMNS = (
@@ -153,6 +132,15 @@ def sweep_point(point: dict[str, Any]) -> str:
     return " ".join(f"{key.rpartition('.')[2]}={figures.text(value)}" for key, value in point.items())
 
 
+def headline(experiment: ExperimentRow, *, is_stale: bool = False) -> str:
+    """`digits (k3f9xa): running since 12:00:00 UTC on host`, with the reason where there is one."""
+    moment = experiment.ended_at or experiment.started_at or experiment.created_at
+    since = f"at {figures.time(moment)}" if experiment.ended_at else f"since {figures.time(moment)}"
+    host = f" on {figures.text(experiment.host)}" if experiment.host else ""
+    reason = f" ({figures.text(experiment.reason)})" if experiment.reason else ""
+    return f"{experiment.name} ({experiment.id}): {STALE if is_stale else experiment.status} {since} UTC{host}{reason}"
+
+
 _EMPTY: tuple[Any, ...] = (None, "", {})
 
 
@@ -200,20 +188,21 @@ def list_experiments(output: FormatOption = Format.TABLE) -> None:
     """List the experiments in the store, newest first."""
     with open_store() as store:
         experiments = store.experiments()
-        rows = [_listed(experiment) for experiment in experiments]
-        gone = [experiment for experiment in experiments if _is_abandoned(store, experiment)]
+        stale = stale_among(store, experiments)
+    rows = [_listed(experiment, experiment.id in stale) for experiment in experiments]
     say_what_did_not_fit(print_rows(rows, _LIST_COLUMNS, output))
-    for experiment in gone:
-        _say_how_to_go_on(experiment)
+    for experiment in experiments:
+        if experiment.id in stale:
+            say_how_to_go_on(experiment)
     if not rows:
         say(f"There is no experiment yet. Begin with: {command()} submit digits")
 
 
-def _listed(experiment: ExperimentRow) -> dict[str, Any]:
+def _listed(experiment: ExperimentRow, is_stale: bool) -> dict[str, Any]:
     return {
         "id": experiment.id,
         "name": experiment.name,
-        "status": experiment.status,
+        "status": STALE if is_stale else experiment.status,
         "reason": experiment.reason,
         "num_trials": experiment.num_trials,
         "trials": experiment.trial_counts,
@@ -223,123 +212,6 @@ def _listed(experiment: ExperimentRow) -> dict[str, Any]:
         "host": experiment.host,
         "device": experiment.device,
     }
-
-
-# -------------------------------------------------------------------------------------------------------- status
-
-
-def status(
-    experiment: ExperimentArgument = "latest",
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Refresh until the experiment is over, or not run any more.")
-    ] = False,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """Show how far an experiment is, trial by trial."""
-    if watch and output is not Format.TABLE:
-        raise typer.BadParameter("a live view is a table; leave --format out, or --watch", param_hint="--watch")
-    with open_store() as store:
-        found = store.find_experiment(experiment)
-        if watch:
-            _watch(store, found)
-            return
-        rows = store.progress(found.id)
-        is_abandoned = _is_abandoned(store, found)
-    if output in (Format.TABLE, Format.MD):
-        print(_headline(found), end="\n\n")
-    say_what_did_not_fit(print_rows(rows, _status_columns(rows), output))
-    if is_abandoned:
-        _say_how_to_go_on(found)
-
-
-def _is_abandoned(store: Store, experiment: ExperimentRow) -> bool:
-    """Whether it is called running though its driver on this machine is gone; of another machine nothing is known."""
-    if experiment.status != "running" or experiment.host != socket.gethostname():
-        return False
-    from growres.home import growres_home
-    from jobs.driver_lock import driver_is_gone
-
-    # A driver may have ended properly since the experiment was read.
-    is_gone = driver_is_gone(growres_home() / "runs" / experiment.id)
-    return is_gone and store.find_experiment(experiment.id).status == "running"
-
-
-def _say_how_to_go_on(experiment: ExperimentRow) -> None:
-    say(
-        f"{experiment.name} ({experiment.id}) is not being run: its driver is gone. "
-        f"Go on with: {command()} resume {experiment.id}"
-    )
-
-
-def _status_columns(rows: Sequence[dict[str, Any]]) -> list[Column]:
-    return without_empty(_STATUS_COLUMNS, rows, "reason", "last_verdict")
-
-
-def _headline(experiment: ExperimentRow) -> str:
-    moment = experiment.ended_at or experiment.started_at or experiment.created_at
-    since = f"at {figures.time(moment)}" if experiment.ended_at else f"since {figures.time(moment)}"
-    host = f" on {figures.text(experiment.host)}" if experiment.host else ""
-    reason = f" ({figures.text(experiment.reason)})" if experiment.reason else ""
-    return f"{experiment.name} ({experiment.id}): {experiment.status} {since} UTC{host}{reason}"
-
-
-def _watch(store: Store, experiment: ExperimentRow) -> None:
-    """Shows the experiment until it is over. Watching is not the run: Ctrl-C ends it, and nothing else, quietly."""
-    try:
-        if sys.stdout.isatty():
-            _watch_live(store, experiment)
-        else:
-            _watch_in_lines(store, experiment)
-    except KeyboardInterrupt:
-        return
-    if _is_abandoned(store, store.find_experiment(experiment.id)):
-        _say_how_to_go_on(experiment)
-
-
-def _snapshots(store: Store, experiment: ExperimentRow) -> Iterator[tuple[ExperimentRow, list[dict[str, Any]]]]:
-    """The experiment and its trials' progress every so often; the last time when it is over, or abandoned."""
-    while True:
-        experiment = store.find_experiment(experiment.id)
-        yield experiment, store.progress(experiment.id)
-        if experiment.status not in ("queued", "running") or _is_abandoned(store, experiment):
-            return
-        time.sleep(WATCH_EVERY_S)
-
-
-def _watch_live(store: Store, experiment: ExperimentRow) -> None:
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    # The whole table is left on the screen at the end, though a long one is cut to the screen while it changes.
-    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
-        for found, rows in _snapshots(store, experiment):
-            lines = table_lines(
-                rows, _status_columns(rows), width=terminal_width(sys.stdout), colored=is_colored(sys.stdout)
-            )
-            live.update(Text.from_ansi("\n".join([_headline(found), "", *lines]), no_wrap=True), refresh=True)
-
-
-def _watch_in_lines(store: Store, experiment: ExperimentRow) -> None:
-    told: dict[str, str] = {}
-    for found, rows in _snapshots(store, experiment):
-        for key, line in [(found.id, _headline(found)), *((row["trial_id"], _progress_line(row)) for row in rows)]:
-            if told.get(key) != line:
-                told[key] = line
-                print(line, flush=True)
-
-
-def _progress_line(row: dict[str, Any]) -> str:
-    """What is worth a new line when it changes: not every epoch."""
-    words = [f"{row['trial_id']} {figures.text(row['variant'])}, seed {row['seed']}: {row['status']}"]
-    if row["num_blocks"] is not None:
-        words.append(f"{row['num_blocks']} blocks")
-    if row["last_verdict"]:
-        words.append(f"last step {row['last_verdict']}")
-    if row["reason"]:
-        words.append(figures.text(row["reason"]))
-    return ", ".join(words)
 
 
 # ------------------------------------------------------------------------------------------------------- results
@@ -366,7 +238,7 @@ def results(
         else:
             _print_variants(store.leaderboard_by_variant(found.id), output)
     if output is Format.TABLE:
-        say(f"\n{_headline(found)}")
+        say(f"\n{headline(found)}")
 
 
 def _print_variants(rows: Sequence[dict[str, Any]], output: Format) -> None:

@@ -154,6 +154,9 @@ class ProgressView:
         for line in message.splitlines():
             self._display.note(figures.text(line))
 
+    def detail(self, trial_id: str, text: str) -> None:
+        """Nothing: it is for the log."""
+
     @_guarded
     def close(self) -> None:
         """The run is over; the terminal is left as it was found."""

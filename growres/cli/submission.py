@@ -1,4 +1,4 @@
-"""`growres submit` and `growres resume`: run an experiment, watch it, and show what came of it."""
+"""`growres submit`, `resume` and `retry`: run an experiment, watch it, and show what came of it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,54 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from growres.cli import specs
-from growres.cli.experiments import open_store, print_growth_steps, print_leaderboard
+from growres.cli.experiments import ExperimentArgument, open_store, print_growth_steps, print_leaderboard
+from growres.cli.logbook import with_logbook
 from growres.cli.progress import ProgressView
 from growres.cli.specs import OverridesOption, SpecArgument
+from growres.cli.status import watch
 from growres.cli.tables import Format, FormatOption, print_json
 from growres.cli.talk import command, say
 from growres.errors import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from growres.store import Store
-    from jobs.submission import Outcome
+    from jobs.progress import Progress
+    from jobs.submission import Launch, Outcome
 
 EXIT_SOME_FAILED = 1
 
-Backend = Literal["inline", "local"]
-BackendOption = Annotated[
-    Backend, typer.Option("--backend", help="inline: in this process, a trial at a time; local: Ray on this machine.")
-]
+Backend = Literal["inline", "local", "cluster"]
+_BACKENDS = (
+    "inline: in this process, a trial at a time; local: Ray on this machine; cluster: a job on a running Ray cluster."
+)
+BackendOption = Annotated[Backend, typer.Option("--backend", help=_BACKENDS)]
+AgainOption = Annotated[Backend | None, typer.Option("--backend", help=f"{_BACKENDS} Default: as it was run last.")]
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", metavar="URL", help="A running Ray to use with --backend local instead of an own one."),
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="Of the cluster's dashboard, http://HEAD:8265; with --backend local, of a running Ray to use.",
+    ),
+]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", help="Leave a driver behind that outlives this terminal. A cluster's always does.")
+]
+WatchOption = Annotated[
+    bool, typer.Option("--watch", help="Follow a driver that was left behind until it is done; Ctrl-C ends only that.")
+]
+ShipCodeOption = Annotated[
+    bool, typer.Option("--ship-code", help="Send this growres along with the job; else the cluster's own runs.")
+]
+DashboardHostOption = Annotated[
+    str,
+    typer.Option(
+        "--dashboard-host",
+        metavar="HOST",
+        help="Where the dashboard of the own Ray listens; wider than this machine only with a token.",
+    ),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON object on stdout and nothing else: the same as --format json.")
@@ -42,57 +70,155 @@ def submit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the trials that would run and what they cost. Touches no store.")
     ] = False,
+    detach: DetachOption = False,
+    watch_it: WatchOption = False,
+    needed: Annotated[
+        bool,
+        typer.Option("--needed", help="Skip trials whose like (configuration, seed, data, version) has succeeded."),
+    ] = False,
+    ship_code: ShipCodeOption = False,
+    dashboard_host: DashboardHostOption = "127.0.0.1",
     as_json: JsonOption = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run an experiment: every variant, sweep point and seed of the file as a trial."""
     output = Format.JSON if as_json else output
-    _check_address(backend, address)
     if dry_run:
         specs.print_plan(spec, overrides or [], output)
         return
     path = specs.find_spec(spec)
     from jobs import submission
 
-    progress = ProgressView()
-    try:
-        outcome = submission.submit(
-            path, overrides=overrides or [], backend=backend, address=address, progress=progress
-        )
-    finally:
-        progress.close()
-    _conclude(outcome, output)
+    launch = submission.Launch(
+        backend=backend,
+        address=address,
+        detach=detach or (watch_it and backend != "cluster"),
+        ship_code=ship_code,
+        needed=needed,
+        dashboard_host=dashboard_host,
+    )
+    _run(
+        lambda progress: submission.submit(path, overrides=overrides or [], launch=launch, progress=progress),
+        launch,
+        watch_it,
+        output,
+    )
 
 
 def resume(
-    experiment: Annotated[str, typer.Argument(help="An id, a name (the newest that bears it), or 'latest'.")],
+    experiment: ExperimentArgument,
     failed: Annotated[bool, typer.Option("--failed", help="Also run trials again that failed.")] = False,
-    backend: BackendOption = "local",
+    backend: AgainOption = None,
     address: AddressOption = None,
+    detach: DetachOption = False,
+    watch_it: WatchOption = False,
+    ship_code: ShipCodeOption = False,
+    dashboard_host: DashboardHostOption = "127.0.0.1",
     as_json: JsonOption = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Go on with an experiment that was interrupted: only what is not finished, from its last event."""
-    output = Format.JSON if as_json else output
-    _check_address(backend, address)
+    """Go on with an experiment that was stopped or interrupted: only what is not finished, from its last event."""
     from jobs import submission
 
-    progress = ProgressView()
+    launch = _launch_again(experiment, backend, address, detach, watch_it, ship_code, dashboard_host)
+    _run(
+        lambda progress: submission.resume(experiment, failed=failed, launch=launch, progress=progress),
+        launch,
+        watch_it,
+        Format.JSON if as_json else output,
+    )
+
+
+def retry(
+    experiment: ExperimentArgument,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="The trials that failed; there is no other choice yet.")
+    ] = True,
+    backend: AgainOption = None,
+    address: AddressOption = None,
+    detach: DetachOption = False,
+    watch_it: WatchOption = False,
+    ship_code: ShipCodeOption = False,
+    dashboard_host: DashboardHostOption = "127.0.0.1",
+    as_json: JsonOption = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Run the trials of an experiment again that failed, each from its last event, and no others."""
+    from jobs import submission
+
+    launch = _launch_again(experiment, backend, address, detach, watch_it, ship_code, dashboard_host)
+    _run(
+        lambda progress: submission.resume(
+            experiment, failed=failed, unfinished=False, launch=launch, progress=progress
+        ),
+        launch,
+        watch_it,
+        Format.JSON if as_json else output,
+    )
+
+
+def _launch_again(
+    experiment: str,
+    backend: Backend | None,
+    address: str | None,
+    detach: bool,
+    watch_it: bool,
+    ship_code: bool,
+    dashboard_host: str,
+) -> Launch:
+    """As the experiment was run last, where the options do not say otherwise."""
+    from jobs import submission
+
+    before = submission.launch_of_newest_run(experiment)
+    chosen = backend or before.backend
+    return submission.Launch(
+        backend=chosen,
+        address=address or (before.address if chosen == before.backend else None),
+        detach=detach or (watch_it and chosen != "cluster"),
+        ship_code=ship_code,
+        dashboard_host=dashboard_host,
+    )
+
+
+def _run(start: Callable[[Progress], Outcome], launch: Launch, watch_it: bool, output: Format) -> None:
+    view = ProgressView()
     try:
-        outcome = submission.resume(experiment, failed=failed, backend=backend, address=address, progress=progress)
+        with with_logbook(view) as progress:
+            outcome = start(progress)
     finally:
-        progress.close()
-    _conclude(outcome, output)
-
-
-def _check_address(backend: Backend, address: str | None) -> None:
-    if address is not None and backend == "inline":
-        raise typer.BadParameter(
-            "the inline backend starts no Ray; leave --address out, or use --backend local", param_hint="--address"
-        )
+        view.close()
+    if not outcome.is_left_running:
+        _conclude(outcome, output)
+    elif watch_it:
+        with open_store() as store:
+            watch(store, store.find_experiment(outcome.experiment_id))
+        _conclude(_as_it_is_now(outcome), output)
+    else:
+        _say_what_was_left_running(outcome, output)
 
 
 # ------------------------------------------------------------------------------------------------ what came of it
+
+
+def _as_it_is_now(outcome: Outcome) -> Outcome:
+    from jobs.submission import outcome_of
+
+    with open_store() as store:
+        return outcome_of(store, outcome.experiment_id)
+
+
+def _say_what_was_left_running(outcome: Outcome, output: Format) -> None:
+    run = outcome.run
+    assert run is not None
+    if output is Format.JSON:
+        print_json(_summary(outcome, []))
+        return
+    where = f"as the job {run.job_id} on {run.address}" if run.job_id else f"by process {run.pid} on {run.host}"
+    print(outcome.experiment_id)
+    say(f"{outcome.name} ({outcome.experiment_id}) is run {where}.")
+    say(f"Watch it:  {command()} status {outcome.experiment_id} --watch")
+    say(f"Its log:   {command()} logs {outcome.experiment_id} --follow")
+    say(f"End it:    {command()} stop {outcome.experiment_id}")
 
 
 def _conclude(outcome: Outcome, output: Format) -> None:
@@ -106,8 +232,8 @@ def _conclude(outcome: Outcome, output: Format) -> None:
     reference = outcome.experiment_id
     if outcome.num_failed:
         say(f"Why trials failed: {command()} status {reference}")
-        say(f"To try them again: {command()} resume {reference} --failed")
-    if outcome.status == "interrupted" or outcome.num_interrupted:  # with a failed trial, the status is failed
+        say(f"To try them again: {command()} retry {reference} --failed")
+    if outcome.num_unfinished:
         say(f"To go on: {command()} resume {reference}")
         raise typer.Exit(EXIT_INTERRUPTED)
     if outcome.num_failed:
@@ -115,10 +241,14 @@ def _conclude(outcome: Outcome, output: Format) -> None:
 
 
 def _summary(outcome: Outcome, leaderboard: list[dict[str, Any]]) -> dict[str, Any]:
+    run = outcome.run
     return {
         "experiment": outcome.experiment_id,
         "name": outcome.name,
         "status": outcome.status,
+        "reason": outcome.reason,
+        "run": run.run if run else None,
+        "job": run.job_id if run else None,
         "database": outcome.database,
         "trials": leaderboard,
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from growres.config.budget import epochs_of_a_round, fewest_epochs, least_of, most_rounds
 from growres.config.experiment import (
+    AshaConfig,
     Experiment,
     GrowthConfig,
     Procedure,
@@ -65,6 +66,13 @@ def describe_plan(experiment: Experiment, num_train: int | None = None) -> Exper
     )
 
 
+def most_epochs(trial: TrialConfig, scheduler: AshaConfig | None = None) -> int | None:
+    """The epochs that a trial trains at most; None where nothing bounds them, or a twin's parent will tell them."""
+    is_told_by_parent = trial.procedure == "end_to_end" and trial.training.epochs is None
+    most = None if is_told_by_parent else _own_epochs(trial)[1]
+    return least_of([most, scheduler.max_epochs]) if scheduler else most
+
+
 def _trial_plan(trial: TrialConfig, experiment: Experiment, num_train: int | None) -> TrialPlan:
     least, most = _epochs(trial, experiment)
     scheduler = experiment.scheduler
@@ -89,6 +97,10 @@ def _epochs(trial: TrialConfig, experiment: Experiment) -> tuple[int, int | None
     if trial.twin_of is not None:
         least, most = _epochs(experiment.trials[trial.twin_of - 1], experiment)
         return (least if trial.twin == "same_epochs" else 1), most
+    return _own_epochs(trial)
+
+
+def _own_epochs(trial: TrialConfig) -> tuple[int, int | None]:
     if trial.layerwise is not None:
         layers = residual_blocks(trial.model)
         assert layers is not None, "loading requires a model that has residual stages"

@@ -96,6 +96,14 @@ class Store:
             this = update(Experiment).where(Experiment.id == experiment_id)
             connection.execute(this.values(_provenance_values(provenance)))
 
+    def configure_trial(self, trial_id: str, config: dict[str, Any]) -> None:
+        """Gives a trial that has not begun the configuration that only the machines it will run on could complete."""
+        waiting = (Trial.id == trial_id, Trial.attempt == 0)
+        values = {"config": storable(config), "updated_at": datetime.now(UTC)}
+        with self._database.writing() as connection:
+            changed = connection.execute(update(Trial).where(*waiting).values(values)).rowcount
+        assert changed == 1, f"{trial_id} has begun"
+
     def configure_twin(self, trial_id: str, config: dict[str, Any]) -> None:
         """Gives a twin the configuration that its parent's result completes; its model and blocks are told from it."""
         values = {
@@ -260,6 +268,15 @@ class Store:
         """An experiment's trials, in the order of its file."""
         with self._database.reading() as connection:
             return _trials(connection, Trial.experiment_id == experiment_id)
+
+    def succeeded_on(self, data_fingerprint: str, version: str) -> list[TrialRow]:
+        """The trials that have succeeded on these data with this version of growres, of all experiments."""
+        with self._database.reading() as connection:
+            experiments = _experiments(
+                connection, _newest_first().where(Experiment.data_fingerprint == data_fingerprint)
+            )
+            ids = [found.id for found in experiments if (found.versions or {}).get("growres") == version]
+            return _trials(connection, and_(Trial.experiment_id.in_(ids), Trial.status == "succeeded"))
 
     # ------------------------------------------------------------------------------------------------- results
 
@@ -485,6 +502,7 @@ def _progress(experiment_id: str) -> Select[Any]:
             .with_only_columns(Epoch.images_per_s)
             .scalar_subquery()
             .label("images_per_s"),
+            select(func.avg(Epoch.epoch_s)).where(Epoch.trial_id == Trial.id).scalar_subquery().label("mean_epoch_s"),
             Trial.started_at,
             Trial.updated_at,
             Trial.reason,

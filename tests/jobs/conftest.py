@@ -60,6 +60,7 @@ class Witness:
     def __init__(self, react: Callable[[str, Event], None] = lambda trial_id, event: None) -> None:
         self.events: list[tuple[str, Event]] = []
         self.notes: list[str] = []
+        self.details: list[tuple[str, str]] = []
         self._react = react
 
     def started(
@@ -73,6 +74,9 @@ class Witness:
 
     def note(self, message: str) -> None:
         self.notes.append(message)
+
+    def detail(self, trial_id: str, text: str) -> None:
+        self.details.append((trial_id, text))
 
     def close(self) -> None:
         pass

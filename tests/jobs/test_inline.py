@@ -111,13 +111,13 @@ def test_resuming_what_is_finished_starts_nothing_and_changes_nothing(write_spec
     assert any("nothing is left to run" in note for note in witness.notes)
 
 
-def test_a_sigterm_is_an_interruption(write_spec: SpecWriter) -> None:
+def test_a_sigterm_stops_a_run(write_spec: SpecWriter) -> None:
     def terminate(trial_id: str, event: object) -> None:
         if isinstance(event, EpochFinished):
             os.kill(os.getpid(), signal.SIGTERM)
 
     outcome = submit(write_spec({"fixed": FIXED}), backend="inline", progress=Witness(terminate))
-    assert outcome.status == "interrupted"
+    assert (outcome.status, outcome.reason) == ("stopped", "stopped by SIGTERM")
     assert resume(outcome.experiment_id, backend="inline").status == "succeeded"
 
 
@@ -167,7 +167,7 @@ def test_after_max_failures_the_trial_has_failed(write_spec: SpecWriter, monkeyp
         assert len(store.attempts(f"{outcome.experiment_id}-1")) == 2
 
 
-def test_ctrl_c_marks_what_was_interrupted_and_resume_goes_on(write_spec: SpecWriter) -> None:
+def test_ctrl_c_stops_a_run_and_resume_goes_on(write_spec: SpecWriter) -> None:
     path = write_spec({"grown": GROWN, "fixed": FIXED})
     undisturbed = science(submit(path, backend="inline").experiment_id)
 
@@ -176,7 +176,10 @@ def test_ctrl_c_marks_what_was_interrupted_and_resume_goes_on(write_spec: SpecWr
             os.kill(os.getpid(), signal.SIGINT)
 
     outcome = submit(path, backend="inline", progress=Witness(interrupt))
-    assert (outcome.status, outcome.num_interrupted) == ("interrupted", 2)
+    assert (outcome.status, outcome.reason, outcome.num_unfinished) == ("stopped", "stopped by Ctrl-C", 2)
+    with Store.open() as store:
+        assert [trial.stopped_by for trial in store.trials(outcome.experiment_id)] == ["person", "person"]
+        assert store.runs.newest(outcome.experiment_id).status == "stopped"
     witness = Witness()
     resumed = resume(outcome.experiment_id, backend="inline", progress=witness)
     assert resumed.status == "succeeded"
@@ -199,7 +202,7 @@ def test_a_second_driver_of_the_same_experiment_is_refused(write_spec: SpecWrite
 
     def intrude(trial_id: str, event: object) -> None:
         if isinstance(event, TrialFinished):
-            with pytest.raises(GrowresError, match="being run by another process") as refused:
+            with pytest.raises(GrowresError, match="being run by another driver") as refused:
                 resume("latest", backend="inline")
             refusals.append(refused)
 

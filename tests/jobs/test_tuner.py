@@ -89,7 +89,7 @@ def test_a_killed_worker_costs_its_trial_nothing_but_time(write_spec: SpecWriter
     assert science(outcome.experiment_id) == undisturbed
     with Store.open() as store:
         attempts = store.attempts(killed[0])
-    assert [attempt["status"] for attempt in attempts] == ["failed", "succeeded"]
+    assert [attempt["status"] for attempt in attempts] == ["interrupted", "succeeded"]
     assert "worker process died" in attempts[0]["reason"]
 
 
@@ -153,10 +153,10 @@ def test_ctrl_c_ends_a_run_within_15_s_and_resume_completes_it(write_spec: SpecW
     assert "resume" in err and "Traceback" not in err
     with Store.open() as store:
         statuses = [trial.status for trial in store.trials(store.find_experiment("endless").id)]
-    assert statuses[0] == "interrupted"
+    assert statuses[0] == "stopped"
     witness = Witness(lambda trial_id, event: _interrupt_after_verdicts(witness, event))
     outcome = resume("endless", backend="inline", progress=witness)
-    assert outcome.status == "interrupted"
+    assert outcome.status == "stopped"
     rows = science(outcome.experiment_id)
     short = undisturbed["grown, seed 0"][2:]
     assert [row for row in short if "arm" in row][:6] == [row for row in rows["grown, seed 0"] if "arm" in row][:6]

@@ -141,8 +141,8 @@ def test_interrupted_before_or_within_the_twins_it_ends_as_if_it_had_not_been(
                 os.kill(os.getpid(), signal.SIGINT)
 
     outcome = submit(path, backend="inline", progress=Witness(interrupt))
-    assert outcome.status == "interrupted"
-    assert trials()["v.same_flops"].status == "interrupted"
+    assert outcome.status == "stopped"
+    assert trials()["v.same_flops"].stopped_by == "person"
     assert resume(outcome.experiment_id, backend="inline").status == "succeeded"
     assert science(outcome.experiment_id) == undisturbed
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from growres.cli import experiments
+from growres.cli import status
 from growres.events import AttemptEnded, AttemptStarted, TrialFinished
 from growres.store import NewExperiment, NewTrial, Recorder, Store
 from jobs.driver_lock import only_driver
@@ -171,7 +171,7 @@ def test_watching_in_a_pipe_prints_a_line_when_something_changed(growres, experi
         with Store.open() as store:
             store.finish_experiment(experiment)
 
-    monkeypatch.setattr(experiments.time, "sleep", next_second)
+    monkeypatch.setattr(status.time, "sleep", next_second)
     lines = growres("status", "--watch").out.splitlines()
     assert lines[0].startswith(f"digits ({experiment}): running")
     assert len(lines) == 5 + 2
@@ -181,17 +181,17 @@ def test_watching_in_a_pipe_prints_a_line_when_something_changed(growres, experi
 
 @pytest.fixture
 def running_here(home):
-    """The id of an experiment that is called running on this machine, and its run folder."""
-    provenance = {"host": socket.gethostname()}
+    """The id of an experiment that is run on this machine by a process that is no more, and its run folder."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
     with Store.open() as store:
-        experiment_id = store.add_experiment(
-            NewExperiment(name="here", spec_text="", spec={}, trials=(), provenance=provenance)
-        )
-        store.set_experiment_status(experiment_id, "running")
+        experiment_id = store.add_experiment(NewExperiment(name="here", spec_text="", spec={}, trials=()))
+        store.runs.claim(experiment_id, backend="local")
+        store.runs.begin(experiment_id, 1, host=socket.gethostname(), pid=ended.pid)
     return experiment_id, home / "runs" / experiment_id
 
 
-def test_an_experiment_whose_driver_died_says_so_and_ends_the_watch(growres, running_here):
+def test_an_experiment_whose_driver_died_is_stale_and_ends_the_watch(growres, running_here):
     experiment_id, folder = running_here
     for ran_once in (False, True):
         if ran_once:
@@ -203,14 +203,17 @@ def test_an_experiment_whose_driver_died_says_so_and_ends_the_watch(growres, run
             assert answer.err.count("its driver is gone") == 1
             assert f"growres resume {experiment_id}" in answer.err
             assert "driver" not in answer.out
+            assert ("stale" in answer.out) == ("json" not in arguments)
 
 
 def test_nothing_is_said_of_a_driver_that_lives_or_is_on_another_machine(growres, running_here, monkeypatch):
-    experiment_id, folder = running_here
-    with only_driver(folder, experiment_id):
-        assert growres("status").err == ""
+    with Store.open() as store:
+        mine = store.add_experiment(NewExperiment(name="mine", spec_text="", spec={}, trials=()))
+        store.runs.claim(mine, backend="local")
+        store.runs.begin(mine, 1, host=socket.gethostname(), pid=os.getpid())
+    assert growres("status", mine).err == ""
     monkeypatch.setattr(socket, "gethostname", lambda: "another")
-    assert growres("status").err == ""
+    assert growres("status", running_here[0]).err == ""
 
 
 def test_leaving_a_watch_with_ctrl_c_is_quiet(experiment):

@@ -57,7 +57,7 @@ def test_failed_trials_are_exit_code_1_with_a_way_on(growres, spec):
     answer = growres("submit", spec, "--backend", "inline", "--set", "training.optimizer.lr=1e30")
     assert answer.code == 1
     assert "failed" in answer.out
-    assert "resume" in answer.err and "--failed" in answer.err
+    assert "retry" in answer.err and "--failed" in answer.err
     assert "Traceback" not in answer.err
 
 
@@ -78,11 +78,11 @@ def test_ctrl_c_is_exit_code_130_and_resume_goes_on(growres, spec):
     assert run.returncode == 130
     assert "Traceback" not in errors
     outcome = json.loads(out)
-    assert outcome["status"] == "interrupted"
+    assert (outcome["status"], outcome["reason"]) == ("stopped", "stopped by Ctrl-C")
     assert f"resume {outcome['experiment']}" in errors
     statuses = {trial["variant"]: trial["status"] for trial in outcome["trials"]}
-    assert statuses == {"simons": "succeeded", "resnet": "interrupted"}
-    assert growres("show", f"{outcome['experiment']}-2").out.count("interrupted") >= 2
+    assert statuses == {"simons": "succeeded", "resnet": "stopped"}
+    assert growres("show", f"{outcome['experiment']}-2").out.count("stopped by Ctrl-C") >= 2
 
 
 def test_resume_of_what_is_finished_runs_nothing_and_shows_it(growres, spec):
