@@ -115,6 +115,8 @@ class AttemptStarted:
     epochs_before: int = 0
     """Of earlier attempts, which this one goes on from; their events are told again before any new one."""
     growth_steps_before: int = 0
+    note: str | None = None
+    """What was wrong with what it found, such as a damaged checkpoint, and what it did about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
