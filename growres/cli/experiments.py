@@ -280,7 +280,7 @@ def _headline(experiment: ExperimentRow) -> str:
     since = f"at {figures.time(moment)}" if experiment.ended_at else f"since {figures.time(moment)}"
     host = f" on {figures.text(experiment.host)}" if experiment.host else ""
     reason = f" ({figures.text(experiment.reason)})" if experiment.reason else ""
-    return f"{experiment.name} ({experiment.id}): {experiment.status} {since} UTC{host}{reason}"
+    return f"{figures.text(experiment.name)} ({experiment.id}): {experiment.status} {since} UTC{host}{reason}"
 
 
 def _watch(store: Store, experiment: ExperimentRow) -> None:
