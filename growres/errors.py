@@ -14,7 +14,9 @@ Every one is a GrowresError; the command line prints its message without a trace
     |-- BusyError                     2   another process is running the experiment
     |-- TrainingError                 1   training cannot go on
     |   |-- NonFiniteLossError        1   the loss became NaN or infinite
+    |   |-- OutOfMemoryError          1   the trial does not fit into the memory of its device
     |   `-- CheckpointError           1   a checkpoint that cannot be written or read back
+    |       `-- DiskError             1   ... for now: another attempt, or another machine, may be able to
     |-- StoreError                    3   the result database is away or refuses
     |   |-- FinishedTrialError        2   a finished trial is never changed
     |   `-- SchemaMismatchError       4   the database's schema is not this program's
@@ -96,8 +98,16 @@ class NonFiniteLossError(TrainingError):
     """The training loss became NaN or infinite."""
 
 
+class OutOfMemoryError(TrainingError):
+    """The trial does not fit into the memory of its device."""
+
+
 class CheckpointError(TrainingError):
     """A checkpoint that cannot be written or read back."""
+
+
+class DiskError(CheckpointError):
+    """A checkpoint that cannot be written or read back for now: another attempt may be able to."""
 
 
 class StoreError(GrowresError):

@@ -117,7 +117,7 @@ class AttemptStarted:
     """Of earlier attempts, which this one goes on from; their events are told again before any new one."""
     growth_steps_before: int = 0
     note: str | None = None
-    """What a person should know of it, such as that a checkpoint was damaged."""
+    """What was wrong with what it found, such as a damaged checkpoint, and what it did about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from growres.errors import CheckpointError, GrowresError
+from growres.errors import DiskError, GrowresError
 from growres.events import AttemptEnded, Event, TrialFinished
 from growres.store import Recorder
 from jobs.progress import Progress
@@ -86,7 +86,7 @@ def stopped(stop: StopRequest) -> AttemptEnded:
 
 def is_own_fault(error: BaseException) -> bool:
     """Whether the trial itself is to blame, so that another attempt would end the same way."""
-    return isinstance(error, GrowresError | ModelError) and not isinstance(error, CheckpointError)
+    return isinstance(error, GrowresError | ModelError) and not isinstance(error, DiskError)
 
 
 def describe_error(error: BaseException) -> str:

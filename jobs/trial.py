@@ -6,10 +6,13 @@ Ray-free, so that the inline driver and Ray's workers run the same code.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
+import logging
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +36,21 @@ from growres.events import (
 from growres.growth.boostresnet import BoostResNet
 from growres.growth.layerwise import Layerwise
 from growres.growth.procedure import Growth
-from growres.training.checkpoint import checkpoint_path, load_checkpoint, outputs_folder, save_checkpoint
+from growres.training.checkpoint import (
+    PREVIOUS,
+    Found,
+    checkpoint_path,
+    go_back_to_previous,
+    newest_checkpoint,
+    outputs_folder,
+    save_checkpoint,
+)
 from growres.training.context import TrainingContext
+from growres.training.memory import is_out_of_memory, memory_of
 from growres.training.outputs import ImageOutputs
 from growres.training.procedure import EndToEnd, Procedure
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,27 +94,51 @@ def run_attempt(task: TrialTask) -> Iterator[Event]:
         them may never have reached the store; then the new events; and ArtifactWritten after a growth step and at
         the end. When a procedure's event is yielded, the checkpoint that goes on from it is on the disk.
     Raises:
-        GrowresError: what stopped the trial, such as a NonFiniteLossError.
+        GrowresError: what stopped the trial, such as a NonFiniteLossError or an OutOfMemoryError.
     """
+    _forget_the_trial_before()
     config = TrialConfig.model_validate(task.config)
+    with memory_of(config):
+        yield from _train(task, config)
+
+
+def _forget_the_trial_before() -> None:
+    """Frees what a trial before this one, in the same process, has left in reference cycles.
+
+    The first trial of a process does: modules that are imported on the way keep frames, and these its networks and
+    images, until Python looks for cycles. It does so when many objects have been made, however large the old ones are,
+    and cannot know that they fill a GPU.
+    """
+    gc.collect()
+    torch.cuda.empty_cache()  # and other trials on the same GPU may have it; does nothing where there is none
+
+
+def _train(task: TrialTask, config: TrialConfig) -> Iterator[Event]:
     device = choose_device(config.resources)
     limit_threads(config.resources)
     started = AttemptStarted(host=socket.gethostname(), device=describe_device(device), pid=os.getpid())
     try:
-        saved = load_checkpoint(task.checkpoint, device=device) if task.checkpoint.exists() else None
+        found = newest_checkpoint(task.checkpoint, device=device)
+        past = _past_events(task, found)
     except CheckpointError:
         yield started  # an attempt, if a short one
         raise
-    past = _past_events(saved)
+    note = found.note if found else None
+    if note:
+        logger.info("trial %s: %s", task.trial_id, note)
+        go_back_to_previous(task.checkpoint)
     yield dataclasses.replace(
         started,
         epochs_before=sum(isinstance(event, EpochFinished) for event in past),
         growth_steps_before=sum(isinstance(event, GrowthStepDecided) for event in past),
+        note=note,
     )
     images = load_images(config.dataset, Path(task.home))
     procedure = make_procedure(config, TrainingContext.of(config, images, device))
-    if saved is not None:
-        procedure.load_state_dict(saved["procedure"])
+    if found is not None:
+        with _meant_for(task):
+            procedure.load_state_dict(found.state["procedure"])
+        found = None  # the networks have copies of its tensors
         yield from past
         yield from map(task.describe, _files_of(task))
     if past and isinstance(past[-1], TrialFinished):
@@ -166,15 +204,32 @@ def describe_device(device: torch.device) -> str:
 def past_events(task: TrialTask) -> list[Event]:
     """What the trial's checkpoint tells of its past, and its files; nothing where there is none that can be read."""
     try:
-        past = _past_events(load_checkpoint(task.checkpoint)) if task.checkpoint.exists() else []
+        past = _past_events(task, newest_checkpoint(task.checkpoint))
         return [*past, *map(task.describe, _files_of(task))] if past else []
     except (CheckpointError, OSError):
         return []
 
 
-def _past_events(saved: dict[str, Any] | None) -> list[ProcedureEvent]:
-    past = [events.from_dict(values) for values in saved["events"]] if saved else []
+def _past_events(task: TrialTask, found: Found | None) -> list[ProcedureEvent]:
+    with _meant_for(task):
+        past = [events.from_dict(values) for values in found.state["events"]] if found else []
     return [event for event in past if isinstance(event, ProcedureEvent)]
+
+
+@contextmanager
+def _meant_for(task: TrialTask) -> Iterator[None]:
+    """A checkpoint that is whole, and whose parts are of other names or shapes, is another program's or trial's."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"Cannot go on from the checkpoint {task.checkpoint}: it is not one of this trial and this growres "
+            f"({type(error).__name__}: {reason}). Restore it from a backup, or remove it, and {PREVIOUS} beside it, "
+            f"to train the trial from the start."
+        ) from error
 
 
 def _save_outputs(task: TrialTask, name: str, outputs: ImageOutputs) -> Path:

@@ -23,6 +23,7 @@ from growres.cli import (
     database,
     doctor,
     experiments,
+    figures,
     power,
     running,
     specs,
@@ -31,6 +32,7 @@ from growres.cli import (
     trained,
     zoo,
 )
+from growres.cli.talk import say
 from growres.errors import EXIT_INTERRUPTED, GrowresError, GrowresWarning, SpecError
 
 EXIT_USAGE = 2
@@ -117,7 +119,7 @@ def _show_warning(
 ) -> None:
     """A warning of ours is one line for the person; any other looks as it always does."""
     if issubclass(category, GrowresWarning):
-        print(f"growres: warning: {message}", file=file or sys.stderr)
+        print(f"growres: warning: {figures.lines(message)}", file=file or sys.stderr)
     else:
         _show_foreign_warning(message, category, filename, lineno, file, line)
 
@@ -142,15 +144,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell_usage_error(error)
     except SpecError as error:
         for line in str(error).splitlines():  # editors jump to `file:line:column: ...`
-            print(f"growres: {line}" if line.startswith("--set ") else line, file=sys.stderr)
+            say(f"growres: {line}" if line.startswith("--set ") else line)
         return error.exit_code
     except GrowresError as error:
-        print(f"growres: {error}", file=sys.stderr)
+        say(f"growres: {error}")
         return error.exit_code
     except ValueError as error:
         if not _is_model_error(error):
             raise
-        print(f"growres: {error}", file=sys.stderr)
+        say(f"growres: {error}")
         return EXIT_USAGE
     return code if isinstance(code, int) else 0
 
@@ -167,7 +169,7 @@ def _tell_usage_error(error: typer.TyperException) -> int:
     command = context.command_path if context else "growres"
     message = _in_our_words(error).rstrip(".")
     if message:  # a bare `growres` has printed its help already
-        print(f"growres: {message}. See: {command} --help", file=sys.stderr)
+        say(f"growres: {message}. See: {command} --help")
     return error.exit_code
 
 

@@ -76,7 +76,7 @@ def compare(
     pairs = [(pair.parent, pair.variant) for pair in results.twins]
     comparison = compare_variants(results.trials, baseline=chosen, also=pairs, alpha=alpha)
     if picture is not None:
-        title = f"{found.name} ({found.id})"
+        title = f"{figures.text(found.name)} ({found.id})"
         draw_pareto(picture, comparison, results.trials, baseline=chosen, title=title)
     _print(_head(found, chosen, results, comparison), results, comparison, output)
     _say_what_is_missing(results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -91,7 +92,7 @@ def show(
 def _dataset(source: str) -> DatasetConfig:
     from growres.config.experiment import DatasetConfig
 
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if source == "digits":
         return DatasetConfig(source="digits")
     if path.suffix in (".yaml", ".yml"):
@@ -99,7 +100,7 @@ def _dataset(source: str) -> DatasetConfig:
         from growres.config.loading import load_experiment
 
         return load_experiment(find_spec(source)).experiment.dataset
-    if path.exists():
+    if os.path.exists(path):  # a name that is too long for a file is not there either
         return DatasetConfig(source=_kind_of_files(path), path=str(path))
     if path.is_absolute() or source.startswith((".", "~")):
         raise NotFoundError(

@@ -138,7 +138,8 @@ def headline(experiment: ExperimentRow, *, is_stale: bool = False) -> str:
     since = f"at {figures.time(moment)}" if experiment.ended_at else f"since {figures.time(moment)}"
     host = f" on {figures.text(experiment.host)}" if experiment.host else ""
     reason = f" ({figures.text(experiment.reason)})" if experiment.reason else ""
-    return f"{experiment.name} ({experiment.id}): {STALE if is_stale else experiment.status} {since} UTC{host}{reason}"
+    status = STALE if is_stale else experiment.status
+    return f"{figures.text(experiment.name)} ({experiment.id}): {status} {since} UTC{host}{reason}"
 
 
 _EMPTY: tuple[Any, ...] = (None, "", {})

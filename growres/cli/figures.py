@@ -29,6 +29,11 @@ def text(value: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
 
 
+def lines(value: object) -> str:
+    """The same of a text that may have several lines."""
+    return "\n".join(text(line) for line in str(value).split("\n"))
+
+
 def percent(fraction: float | None) -> str:
     """An error in [0, 1] as a percentage: 0.0209 is 2.09%."""
     return ABSENT if fraction is None else f"{100 * fraction:.2f}%"

@@ -137,7 +137,7 @@ class ProgressView:
         """The run begins. `trials` are (trial id, variant, seed) of those that it will run."""
         self._trials = {trial_id: TrialProgress(trial_id, variant, seed) for trial_id, variant, seed in trials}
         dashboard = f", dashboard at {dashboard_url}" if dashboard_url else ""
-        headline = f"{name} ({experiment_id}): {figures.number_of(len(trials), 'trial')}{dashboard}"
+        headline = f"{figures.text(name)} ({experiment_id}): {figures.number_of(len(trials), 'trial')}{dashboard}"
         self._display.started(headline, list(self._trials.values()))
 
     @_guarded
@@ -167,7 +167,8 @@ def sentence(trial: TrialProgress, event: Event) -> str | None:
     """The event as a line for a person; None for those too frequent or too small to tell."""
     match event:
         case AttemptStarted():
-            return f"{trial.label}: {_begun(event)} on {figures.text(event.host)} ({figures.text(event.device)})"
+            note = f"; {figures.text(event.note)}" if event.note else ""
+            return f"{trial.label}: {_begun(event)} on {figures.text(event.host)} ({figures.text(event.device)}){note}"
         case GrowthStepDecided():
             after = figures.percent(event.val_error_candidate)
             change = f"val error {figures.percent(event.val_error_before)} -> {after}"
@@ -266,7 +267,13 @@ class LiveDisplay:
         self._live.start()
 
     def moved(self, trial: TrialProgress, event: Event) -> None:
-        told_at_once = isinstance(event, TrialFinished) or (isinstance(event, AttemptEnded) and trial.is_over)
+        match event:
+            case TrialFinished() | AttemptStarted(note=str()):
+                told_at_once = True
+            case AttemptEnded():
+                told_at_once = trial.is_over
+            case _:
+                told_at_once = False
         if told_at_once and (line := sentence(trial, event)):
             self.note(line)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -40,8 +41,8 @@ def find_spec(spec: str) -> Path:
     Raises:
         NotFoundError: if it is neither; the message names the presets and the nearest.
     """
-    path = Path(spec).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(spec))
+    if os.path.isfile(path):  # false, where Path would raise, for a name that is too long for a file
         return path
     presets = preset_files()
     if spec in presets:
@@ -58,7 +59,7 @@ def preset_files() -> dict[str, Path]:
 
 
 def _not_found(spec: str, path: Path, presets: list[str]) -> str:
-    what = f"{spec} is a folder" if path.is_dir() else f"There is no experiment file {spec}"
+    what = f"{spec} is a folder" if os.path.isdir(path) else f"There is no experiment file {spec}"
     like = nearest(path.stem, presets)
     guess = f" The nearest preset is {like}." if like else ""
     return f"{what}, and no preset has that name.{guess} Name a YAML file, or one of the presets: {', '.join(presets)}."
@@ -76,7 +77,7 @@ def validate(spec: SpecArgument, overrides: OverridesOption = None) -> None:
         loaded.check_models(num_classes=facts.num_classes, in_channels=facts.channels, image_size=facts.image_size)
     variants = {trial.variant for trial in experiment.trials if trial.twin is None}
     counts = f"{figures.number_of(len(variants), 'variant')}, {figures.number_of(len(experiment.trials), 'trial')}"
-    print(f"{spec}: experiment {experiment.name} is valid: {counts}")
+    print(f"{figures.text(spec)}: experiment {experiment.name} is valid: {counts}")
     _say_beside(path, spec, loaded)
 
 
@@ -168,8 +169,8 @@ def _images_at_hand(config: DatasetConfig) -> ImageData | None:
     from growres.data import cached_sources, load_images
 
     path = config.path
-    if path is not None and Path(path).expanduser().exists():
-        path = str(Path(path).expanduser().resolve())
+    if path is not None and os.path.exists(os.path.expanduser(path)):
+        path = str(Path(os.path.expanduser(path)).resolve())
     known = {(row["source"], row["path"]) for row in cached_sources()}
     if not {(config.source, config.path), (config.source, path)} & known:
         return None

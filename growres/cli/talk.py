@@ -9,11 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from growres.cli import figures
+
 
 def say(message: str) -> None:
-    """A line of talk on stderr, after the results that stdout still holds back."""
+    """A line of talk on stderr, after the results that stdout still holds back; what it quotes drives no terminal."""
     sys.stdout.flush()
-    print(message, file=sys.stderr)
+    print(figures.lines(message), file=sys.stderr)
 
 
 def say_what_did_not_fit(headings: Sequence[str]) -> None:

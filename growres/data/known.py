@@ -5,6 +5,7 @@ It needs no torch, so that a file is checked against its images in an instant.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def known_facts(config: DatasetConfig, home: Path | None = None) -> ImageFacts |
             channels=config.channels or DIGITS.channels,
             image_size=config.image_size or DIGITS.image_size,
         )
-    if config.path is None or not Path(config.path).expanduser().exists():
+    if config.path is None or not os.path.exists(os.path.expanduser(config.path)):
         return None  # on the hub, where the newest revision is asked for; or nowhere
     data_home = cache_home(home)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -352,7 +353,7 @@ def _files(config: DatasetConfig, root: Path) -> list[Path]:
 
 def _is_on_the_hub(config: DatasetConfig) -> bool:
     """Whether the path is a name on the hub: at most one slash, and nothing there on the disk."""
-    if config.source != "hub" or config.path is None or Path(config.path).expanduser().exists():
+    if config.source != "hub" or config.path is None or os.path.exists(os.path.expanduser(config.path)):
         return False
     return not config.path.startswith((".", "/", "~")) and config.path.count("/") <= 1
 
@@ -365,8 +366,8 @@ def _local_path(config: DatasetConfig) -> Path:
     """
     if config.path is None:
         raise DataError(f"Source {config.source} needs a path. Set dataset.path.")
-    path = Path(config.path).expanduser().absolute()
-    if not path.exists():
+    path = Path(os.path.expanduser(config.path)).absolute()
+    if not os.path.exists(path):
         raise DataError(f"Cannot read {config.source} data: there is no {path}. Set dataset.path to a file or folder.")
     return path
 

@@ -1,53 +1,25 @@
-"""The database's own clock, by which runs are told alive or gone: the machines' clocks need not agree."""
+"""The time as the store records it: UTC, and within a process never earlier than what it was before.
+
+A machine's clock may be set back while trials run: by its user, by NTP, by a host that moves a virtual machine. So it
+is read once, and from there on a clock that knows no date and only goes forward tells how much later it is.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Double
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
-
-from growres.store.columns import UtcDateTime
+import time
+from datetime import UTC, datetime, timedelta
 
 
-class now(FunctionElement[Any]):
-    """The time of the database, at this moment and not at the transaction's beginning."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-
-class seconds_since(FunctionElement[Any]):
-    """Seconds by the database's clock since a column's time; negative if the clock was set back meanwhile.
-
-    In PostgreSQL at most those since the server started: while it was away, nobody could give it a sign of life.
-    """
-
-    type = Double()
-    inherit_cache = True
+def _elapsed_s() -> float:
+    """Seconds since some moment, those included in which the machine slept, where the system counts them."""
+    counts_sleep = getattr(time, "CLOCK_BOOTTIME", None)  # Linux, whose monotonic clock stands still meanwhile
+    return time.monotonic() if counts_sleep is None else time.clock_gettime(counts_sleep)
 
 
-@compiles(now, "sqlite")
-def _now_in_sqlite(element: now, compiler: Any, **options: Any) -> str:
-    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+_STARTED_AT = datetime.now(UTC)
+_STARTED_S = _elapsed_s()
 
 
-@compiles(now, "postgresql")
-def _now_in_postgres(element: now, compiler: Any, **options: Any) -> str:
-    return "clock_timestamp()"
-
-
-@compiles(seconds_since, "sqlite")
-def _since_in_sqlite(element: seconds_since, compiler: Any, **options: Any) -> str:
-    moment = compiler.process(element.clauses, **options)
-    return f"((julianday('now') - julianday({moment})) * 86400.0)"
-
-
-@compiles(seconds_since, "postgresql")
-def _since_in_postgres(element: seconds_since, compiler: Any, **options: Any) -> str:
-    moment = compiler.process(element.clauses, **options)
-    return (
-        f"CAST(EXTRACT(EPOCH FROM clock_timestamp() - GREATEST({moment}, pg_postmaster_start_time()))"
-        " AS DOUBLE PRECISION)"
-    )
+def now() -> datetime:
+    """The present moment."""
+    return _STARTED_AT + timedelta(seconds=_elapsed_s() - _STARTED_S)

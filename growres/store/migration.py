@@ -24,8 +24,8 @@ from sqlalchemy import Connection, func, inspect, select, text
 import growres
 from growres.errors import BusyError, SchemaMismatchError, StoreError
 from growres.home import growres_home
-from growres.store.clock import seconds_since
 from growres.store.database import URL_VARIABLE, Address, Database, resolve
+from growres.store.database_clock import seconds_since
 from growres.store.rows import STALE_AFTER_S
 from growres.store.tables import GROWTH_CURVE, LEADERBOARD, Base, Run
 

@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from growres.errors import StoreError
 from growres.events import AttemptEnded, AttemptStarted, Event, GrowthStepDecided, TrialFinished
+from growres.store import clock
 from growres.store.database import URL_VARIABLE, Address, Database, resolve
 from growres.store.spool import Spool
 from growres.store.writing import Record, Rejection, write_records
@@ -77,7 +77,7 @@ class Recorder:
 
     def record(self, trial_id: str, attempt: int, event: Event) -> None:
         """Takes an event. It is in the database, or safe in the spool, after the next `tick` that is due."""
-        self._buffer.append(Record(trial_id, attempt, datetime.now(UTC), event))
+        self._buffer.append(Record(trial_id, attempt, clock.now(), event))
         if isinstance(event, _DECISIVE) or len(self._buffer) >= _BATCH:
             self.flush()
         else:

@@ -14,7 +14,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Select, Table, func, insert, select, update
 
 from growres.errors import BusyError
-from growres.store import clock
+from growres.store import database_clock as clock
 from growres.store.columns import storable
 from growres.store.database import Database
 from growres.store.rows import RunRow, Status, Stop

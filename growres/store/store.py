@@ -9,14 +9,14 @@ import secrets
 import statistics
 from collections import Counter
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, false, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from growres.errors import NotFoundError, nearest
-from growres.store import migration
+from growres.store import clock, migration
 from growres.store.columns import storable
 from growres.store.database import Database, resolve
 from growres.store.rows import ExperimentRow, NewExperiment, NewTrial, Status, StoppedBy, TrialRow
@@ -82,8 +82,8 @@ class Store:
 
     def add_experiment(self, new: NewExperiment) -> str:
         """Stores an experiment and its trials, all queued, in one transaction; returns the experiment's id."""
-        now = datetime.now(UTC)
         with self._database.writing() as connection:
+            now = _after_every_other(connection)
             experiment_id = _insert_experiment(connection, new, now)
             rows = [_trial_values(experiment_id, index, trial, now) for index, trial in enumerate(new.trials, start=1)]
             if rows:
@@ -99,7 +99,7 @@ class Store:
     def configure_trial(self, trial_id: str, config: dict[str, Any]) -> None:
         """Gives a trial that has not begun the configuration that only the machines it will run on could complete."""
         waiting = (Trial.id == trial_id, Trial.attempt == 0)
-        values = {"config": storable(config), "updated_at": datetime.now(UTC)}
+        values = {"config": storable(config), "updated_at": clock.now()}
         with self._database.writing() as connection:
             changed = connection.execute(update(Trial).where(*waiting).values(values)).rowcount
         assert changed == 1, f"{trial_id} has begun"
@@ -110,7 +110,7 @@ class Store:
             "config": storable(config),
             "model": config["model"]["name"],
             "initial_blocks": _initial_blocks(config),
-            "updated_at": datetime.now(UTC),
+            "updated_at": clock.now(),
         }
         waiting = (Trial.id == trial_id, Trial.twin_of.is_not(None), Trial.attempt == 0)
         with self._database.writing() as connection:
@@ -155,7 +155,7 @@ class Store:
             unfinished: those that were interrupted, or stopped by a person.
             failed: those that failed.
         """
-        now = datetime.now(UTC)
+        now = clock.now()
         stopped = (Trial.status == "stopped", Trial.stopped_by == "person")
         chosen = [or_(Trial.status == "interrupted", and_(*stopped))] if unfinished else []
         chosen += [Trial.status == "failed"] if failed else []
@@ -177,7 +177,7 @@ class Store:
         reason: str | None,
         stopped_by: StoppedBy | None,
     ) -> int:
-        now = datetime.now(UTC)
+        now = clock.now()
         reason = storable(reason)
         with self._database.writing() as connection:
             moved = move_trials(
@@ -197,7 +197,7 @@ class Store:
 
     def set_experiment_status(self, experiment_id: str, status: Status, reason: str | None = None) -> None:
         """Sets an experiment's status, and with it when it started or ended."""
-        now = datetime.now(UTC)
+        now = clock.now()
         values: dict[str, Any] = {"status": status, "reason": storable(reason)}
         values["ended_at"] = now if status in ENDED else None
         if status == "running":
@@ -347,6 +347,13 @@ class Store:
 
 def _new_id() -> str:
     return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+
+
+def _after_every_other(connection: Connection) -> datetime:
+    """Now, or where the clock was set back since, the moment after the newest experiment: `latest` stays the latest."""
+    newest = connection.execute(select(func.max(Experiment.created_at))).scalar()
+    now = clock.now()
+    return now if newest is None else max(now, newest + timedelta(microseconds=1))
 
 
 def _insert_experiment(connection: Connection, new: NewExperiment, now: datetime) -> str:

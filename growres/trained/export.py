@@ -35,6 +35,7 @@ from torch.export import Dim
 from growres.errors import ConfigError, ExportError
 from growres.trained.loading import EXPORTED
 from growres.trained.model import TrainedModel
+from growres.training.checkpoint import encode
 
 METADATA = "growres.json"
 LARGEST_DIFFERENCE = 1e-4
@@ -167,9 +168,7 @@ def _run_onnx(content: bytes, images_NCHW: Tensor) -> Tensor:
 
 
 def _encode_checkpoint(model: TrainedModel) -> bytes:
-    buffer = io.BytesIO()
-    torch.save({**model.state(), "source": model.source}, buffer)
-    return buffer.getvalue()
+    return encode({**model.state(), "source": model.source})
 
 
 def _run_checkpoint(content: bytes, images_NCHW: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from growres.errors import CheckpointError, GrowresWarning, NotFoundError
 from growres.home import growres_home
 from growres.store import Store, TrialRow
 from growres.trained.model import TrainedModel
-from growres.training.checkpoint import check_written, checkpoint_path, load_checkpoint
+from growres.training.checkpoint import check_written, checkpoint_path, load_checkpoint, newest_checkpoint
 
 EXPORTED = ".pt"
 
@@ -54,17 +54,19 @@ def load_model(reference: str | Path) -> TrainedModel:
         written = [artifact for artifact in store.artifacts(trial.id) if artifact["kind"] == "checkpoint"]
         host = store.find_experiment(trial.experiment_id).host
     path = checkpoint_path(growres_home() / "runs" / trial.experiment_id, trial.id)
-    if not path.is_file():
-        raise NotFoundError(_why_absent(trial, path, host))
-    if trial.status == "succeeded":
+    if trial.status == "succeeded" and path.is_file():
         check_written(path, trial.id, {artifact["sha256"] for artifact in written})
-    else:
-        warnings.warn(
-            f"trial {trial.id} is {trial.status}, not finished: this is its network as of its last checkpoint",
-            GrowresWarning,
-            stacklevel=3,
-        )
-    return _model_of(load_checkpoint(path), path, source=trial.id)
+        return _model_of(load_checkpoint(path), path, source=trial.id)
+    found = newest_checkpoint(path) if trial.status != "succeeded" else None
+    if found is None:
+        raise NotFoundError(_why_absent(trial, path, host))
+    which = f"; {found.note}" if found.note else ""
+    warnings.warn(
+        f"trial {trial.id} is {trial.status}, not finished: this is its network as of its last checkpoint{which}",
+        GrowresWarning,
+        stacklevel=3,
+    )
+    return _model_of(found.state, path, source=trial.id)
 
 
 def _find_trial(store: Store, reference: str) -> TrialRow:
@@ -80,7 +82,7 @@ def _find_trial(store: Store, reference: str) -> TrialRow:
 
 
 def _load_file(path: Path) -> TrainedModel:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise NotFoundError(f"There is no file {path}. Write one with: growres export TRIAL -o {path.name}")
     try:
         state = load_checkpoint(path)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from growres.errors import CheckpointError
+from growres.training.checkpoint import disk_trouble
 from growres.training.loop import Batches, Measurement
 from growres.training.precision import Precision
 
@@ -49,6 +50,7 @@ class ImageOutputs:
 
         Raises:
             CheckpointError: if the disk refuses.
+            DiskError: if it may not refuse another attempt.
         """
         temporary = path.with_name(f".{path.name}.unfinished.npz")
         try:
@@ -64,9 +66,11 @@ class ImageOutputs:
         except OSError as error:
             with contextlib.suppress(OSError):  # where no folder could be made, there is no file to take away
                 temporary.unlink(missing_ok=True)
-            raise CheckpointError(
-                f"Cannot write the outputs {path}: {error.strerror}. "
-                f"Free some space or set GROWRES_HOME to another disk, then resume."
+            num_bytes = sum(array.nbytes for array in (self.labels, self.predictions, self.losses, self.probabilities))
+            raise disk_trouble(
+                error,
+                f"Cannot write the outputs {path} ({num_bytes} bytes): {error.strerror}. Free some space or set "
+                f"GROWRES_HOME to another disk, then go on: growres resume EXPERIMENT --failed",
             ) from error
 
 

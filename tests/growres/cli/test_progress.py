@@ -49,6 +49,18 @@ def test_elsewhere_than_on_a_terminal_each_decision_is_one_plain_line(grown_tria
     ]
 
 
+def test_what_an_attempt_found_wrong_is_told_on_a_terminal_and_elsewhere(terminal):
+    note = "checkpoint.pt cannot be used (it is damaged); went on from the one before it"
+    begun = AttemptStarted(host="laptop", device="cpu", pid=1, epochs_before=3, note=note)
+    for stream in (io.StringIO(), terminal):
+        view = ProgressView(stream)
+        view.started("k3f9xa", "digits", TRIALS, None)
+        view.event("k3f9xa-1", begun)
+        view.close()
+        told = f"k3f9xa-1 simons, seed 0: goes on after 3 epochs on laptop (cpu); {note}"
+        assert told in without_escapes(stream.getvalue()).replace("\n", "")
+
+
 def test_a_retried_attempt_does_not_tell_its_growth_steps_twice(grown_trial):
     stream = io.StringIO()
     view = ProgressView(stream)

@@ -40,6 +40,14 @@ def test_an_experiment_comes_back_as_it_was_stored(store, digits):
     assert found.created_at.utcoffset().total_seconds() == 0
 
 
+def test_an_experiment_is_newer_than_every_stored_one_whatever_the_clock_says(store, place, digits):
+    first = store.add_experiment(digits("first"))
+    place.execute("UPDATE experiment SET created_at = '2200-01-01 00:00:00'")  # by a clock that was wrong
+    second, third = store.add_experiment(digits("second")), store.add_experiment(digits("third"))
+    assert [experiment.id for experiment in store.experiments()] == [third, second, first]
+    assert store.find_experiment("latest").id == third
+
+
 def test_trials_are_numbered_in_the_order_of_the_file(store, digits):
     new = digits()
     experiment_id = store.add_experiment(new)
