@@ -5,18 +5,23 @@ Ray reads part of its environment when it is imported, so it is imported only wh
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import secrets
+import stat
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growres.config.experiment import ResourcesConfig
-from growres.errors import ClusterError
+from growres.errors import ClusterError, ConfigError
 
 LOCAL = "local"
+LOOPBACK = "127.0.0.1"
 
 # Activations of a few megabytes would be returned to the kernel and faulted in again at every step; kept by glibc,
 # they made a CIFAR-sized training step 5 to 20 % faster on a CPU. Read by a process when it starts.
@@ -31,16 +36,21 @@ _OBJECT_STORE_BYTES = 100 * 1024**2
 
 
 @contextmanager
-def ray_session(address: str | None, home: Path, *, dashboard_host: str = "127.0.0.1") -> Iterator[str | None]:
+def ray_session(address: str | None, home: Path, *, dashboard_host: str = LOOPBACK) -> Iterator[str | None]:
     """Ray is there inside; yields the dashboard's URL where this call started it.
 
     Args:
-        address: None or 'local' starts a Ray of our own, whatever RAY_ADDRESS says: its dashboard listens on
-            127.0.0.1 and asks for a token. Any other address is joined. A Ray that this process has already is used.
+        address: None or 'local' starts a Ray of our own, whatever RAY_ADDRESS says: its dashboard asks for a token.
+            Any other address is joined. A Ray that this process has already is used.
         home: the token stands in `ray/auth_token` below it, readable by its owner alone.
+        dashboard_host: where the dashboard of our own Ray listens; its other ports stay on 127.0.0.1 whatever it is.
     Raises:
         ClusterError: if Ray cannot be started or reached.
+        ConfigError: if the dashboard is to listen beyond this machine and would not ask for the token, or if it is not
+            ours to place; also if others can read the token and we cannot forbid it.
     """
+    if not is_loopback(dashboard_host):
+        _check_that_it_is_ours_to_place(dashboard_host, address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     with _environment(_settings(address, home)):
         import ray
@@ -48,8 +58,10 @@ def ray_session(address: str | None, home: Path, *, dashboard_host: str = "127.0
         if ray.is_initialized():
             yield None
             return
+        if not is_loopback(dashboard_host):
+            _check_that_the_token_will_be_asked_for(dashboard_host)
         try:
-            url = _start() if address in (None, LOCAL) else _join(str(address))
+            url = _start(dashboard_host) if address in (None, LOCAL) else _join(str(address))
         except (OSError, RuntimeError, ValueError) as error:
             where = "start Ray on this machine" if address in (None, LOCAL) else f"reach the Ray cluster at {address}"
             raise ClusterError(
@@ -57,9 +69,34 @@ def ray_session(address: str | None, home: Path, *, dashboard_host: str = "127.0
                 f"See: growres doctor; without Ray, use: --backend inline"
             ) from error
         try:
+            if not is_loopback(dashboard_host) and not asks_for_the_token(str(url)):
+                raise ClusterError(f"Ray's dashboard at {url} does not ask for the token, so it was ended at once.")
             yield url
         finally:
             ray.shutdown()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what listens there is reached from this machine alone. A name other than localhost counts as open."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def asks_for_the_token(url: str, timeout_s: float = 5) -> bool:
+    """Whether the dashboard turns away a caller without a token.
+
+    Raises:
+        OSError: if nothing answers there.
+    """
+    try:
+        # Not through a proxy: what is asked is who can reach this very address.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener.open(f"{url.rstrip('/')}/api/jobs/", timeout=timeout_s).close()
+    except urllib.error.HTTPError as error:
+        return error.code in (401, 403)
+    return False
 
 
 def check_resources(resources: ResourcesConfig) -> None:
@@ -82,6 +119,19 @@ def check_resources(resources: ResourcesConfig) -> None:
 def token_path(home: Path) -> Path:
     """Where the token for the dashboard of our own Ray stands, unless the environment names another."""
     return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or home / "ray" / "auth_token")
+
+
+def cluster_token_path() -> Path:
+    """Where Ray itself looks for the token of a cluster that is joined, unless RAY_AUTH_TOKEN holds it."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Whether the file's mode lets anyone but its owner read or write it; False where there is no such file."""
+    try:
+        return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+    except OSError:
+        return False
 
 
 def _settings(address: str | None, home: Path) -> dict[str, str]:
@@ -107,23 +157,66 @@ def _settings(address: str | None, home: Path) -> dict[str, str]:
 
 
 def _ensure_token(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
+    """A token stands there afterwards, readable by its owner alone, whatever the umask and whoever wrote it before."""
+    if not path.exists():
+        _write_token(path)
+    if is_open_to_others(path):  # as Ray leaves the tokens that it writes itself, where the umask allows it
+        try:
+            path.chmod(0o600)
+        except OSError as error:
+            raise ConfigError(
+                f"Others can read the token in {path}, and this user cannot forbid it: {error.strerror}. "
+                f"Let RAY_AUTH_TOKEN_PATH name a file of your own, or have its owner run: chmod 600 {path}"
+            ) from error
     return path
 
 
-def _start() -> str | None:
+def _write_token(path: Path) -> None:
+    """The token appears whole or not at all: another driver may be about to read it, or to write one itself."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        with suppress(FileExistsError):
+            os.link(unfinished, path)
+    finally:
+        unfinished.unlink()
+
+
+def _check_that_it_is_ours_to_place(dashboard_host: str, address: str | None) -> None:
+    if address not in (None, LOCAL):
+        raise ConfigError(
+            f"Cannot have the dashboard of the Ray at {address} listen on {dashboard_host}: whoever started that Ray "
+            f"decides. Leave --dashboard-host out, or leave --address out to start a Ray of your own."
+        )
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        raise ConfigError(
+            f"Cannot have the dashboard listen on {dashboard_host}: this process has a Ray already. End that one first."
+        )
+
+
+def _check_that_the_token_will_be_asked_for(dashboard_host: str) -> None:
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    mode = os.environ.get("RAY_AUTH_MODE")
+    # Unset, a Ray that ray.init starts asks for the token. Set, what counts is what it was when Ray was imported.
+    if mode is not None and not is_token_auth_enabled():
+        raise ConfigError(
+            f"Cannot have Ray's dashboard listen on {dashboard_host}, which other machines reach: it would run "
+            f"anyone's code without a token, because RAY_AUTH_MODE is {mode}, or was not token when Ray was imported. "
+            f"Unset RAY_AUTH_MODE, or leave --dashboard-host out and use an ssh tunnel; see: growres dashboard"
+        )
+
+
+def _start(dashboard_host: str) -> str | None:
     import ray
 
     context = ray.init(
         address=LOCAL,
         include_dashboard=True,
-        dashboard_host="127.0.0.1",
+        dashboard_host=dashboard_host,
         log_to_driver=False,
         logging_level=logging.ERROR,
         object_store_memory=_OBJECT_STORE_BYTES,

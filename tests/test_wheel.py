@@ -58,3 +58,9 @@ def test_presets_and_migrations_work_from_any_folder(installed: Path, tmp_path: 
 def test_the_zoo_is_listed_with_its_counts_from_any_folder(installed: Path, tmp_path: Path) -> None:
     listed = growres(installed, tmp_path, "zoo", "list", "vgg16")
     assert "138.36M" in listed.stdout, listed.stderr
+
+
+def test_the_deployment_files_come_along(installed: Path) -> None:
+    here = {path.relative_to(ROOT) for path in (ROOT / "jobs" / "deploy").rglob("*") if path.is_file()}
+    there = {path.relative_to(installed) for path in (installed / "jobs" / "deploy").rglob("*") if path.is_file()}
+    assert len(here) > 5 and there == here

@@ -19,6 +19,7 @@ from growres import __version__
 from growres.cli import (
     analysis,
     comparison,
+    dashboard,
     data,
     database,
     doctor,
@@ -60,6 +61,7 @@ app.command("status", rich_help_panel=_READ)(status.status)
 app.command("logs", rich_help_panel=_READ)(running.logs)
 app.command("results", rich_help_panel=_READ)(experiments.results)
 app.command("compare", rich_help_panel=_READ)(comparison.compare)
+app.command("dashboard", rich_help_panel=_READ)(dashboard.dashboard)
 app.command("show", rich_help_panel=_READ)(experiments.show)
 app.command("analyze", rich_help_panel=_READ)(analysis.analyze)
 app.command("query", rich_help_panel=_READ)(database.query)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from growres import __version__
 from growres.cli import figures
 from growres.cli.tables import Column, Format, FormatOption, print_rows
 from growres.errors import ConfigError, GrowresError
+from growres.home import growres_home
 
 if TYPE_CHECKING:
     from growres.store.database import Address
@@ -106,8 +108,6 @@ def _auto_is_bf16(device: str) -> bool:
 
 
 def _home() -> Iterator[Finding]:
-    from growres.home import growres_home
-
     try:
         home = growres_home()
     except ConfigError as error:
@@ -184,9 +184,21 @@ def _ray() -> Iterator[Finding]:
     else:
         advice = "set RAY_TMPDIR to a short path such as /tmp"
         yield Finding("ray folder", "fail", f"{folder} is {-room} bytes too long for Ray's sockets", advice)
+    yield from _tokens()
     if address := os.environ.get("RAY_ADDRESS"):
         advice = "to use that Ray, give its address: growres submit SPEC --address URL"
         yield Finding("RAY_ADDRESS", "warn", f"{address}; growres starts a Ray of its own all the same", advice)
+
+
+def _tokens() -> Iterator[Finding]:
+    """Whoever reads one runs code on the Ray that asks for it; Ray writes its own as the umask has it, often 0644."""
+    from jobs.cluster import cluster_token_path, is_open_to_others, token_path
+
+    for check, path in (("ray token", token_path(growres_home())), ("cluster token", cluster_token_path())):
+        if is_open_to_others(path):
+            yield Finding(check, "warn", f"others can read {path}", f"chmod 600 {shlex.quote(str(path))}")
+        elif path.exists():
+            yield Finding(check, "ok", f"{path}, readable by its owner alone")
 
 
 def _ray_folder() -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 
 from growres.events import Event
 from growres.store import Store
+from jobs.cluster import ray_session
 from tests.replaying import TIMES
 
 MOMENTS = {"created_at", "started_at", "ended_at", "updated_at", "written_at"}
@@ -27,6 +28,17 @@ DIVERGING: dict[str, Any] = {
     "model": {"name": "lenet5", "output": "linear"},
     "training": {"epochs": 2, "optimizer": {"name": "sgd", "lr": 1e38}},
 }
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """A Ray of our own, as submit starts it, for every test of the group `ray`: drivers find it and leave it up."""
+    with pytest.MonkeyPatch.context() as environment:
+        # By default 15, with which the workers starve beside the other processes of the suite.
+        environment.setenv("RAY_worker_niceness", "0")
+        with ray_session("local", tmp_path_factory.mktemp("ray_home")) as url:
+            yield url
+
 
 SpecWriter = Callable[..., Path]
 

@@ -1,4 +1,4 @@
-"""The same trials on a real Ray, started once for this module."""
+"""The same trials on a real Ray, started once for all tests that need one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,8 @@ import pytest
 from growres.errors import ClusterError
 from growres.events import AttemptStarted, EpochFinished, Event, GrowthStepDecided
 from growres.store import Store
-from jobs.cluster import ray_session
 from jobs.submission import resume, submit
 from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science
-
-
-@pytest.fixture(scope="module")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
-    """A Ray of our own, as submit starts it; the drivers in this module find it and leave it up."""
-    with pytest.MonkeyPatch.context() as environment:
-        # By default 15, with which the workers starve beside the other processes of the suite.
-        environment.setenv("RAY_worker_niceness", "0")
-        with ray_session("local", tmp_path_factory.mktemp("ray_home")) as url:
-            yield url
-
 
 # One process takes them all, where the suite runs in several: a second Ray would compete with the first for the cores.
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]

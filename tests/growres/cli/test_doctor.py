@@ -85,6 +85,21 @@ def test_a_long_temporary_folder_is_found_before_ray_breaks_on_it(examine, monke
     assert "RAY_TMPDIR" in findings["ray folder"]["advice"]
 
 
+def test_a_token_of_ray_that_others_can_read_is_a_warning_with_advice(examine, monkeypatch, tmp_path, home):
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ours, made_by_ray = home / "ray" / "auth_token", tmp_path / ".ray" / "auth_token"
+    for path, mode in ((ours, 0o600), (made_by_ray, 0o644)):
+        path.parent.mkdir()
+        path.write_text("a" * 64)
+        path.chmod(mode)
+    code, findings, out = examine()
+    assert code == 0 and "a" * 64 not in out
+    assert findings["ray token"]["status"] == "ok" and str(ours) in findings["ray token"]["found"]
+    assert findings["cluster token"]["status"] == "warn"
+    assert findings["cluster token"]["advice"] == f"chmod 600 {made_by_ray}"
+
+
 def test_a_check_that_breaks_down_is_a_finding(examine, monkeypatch):
     def broken():
         yield doctor.Finding("first", "ok", "fine")
