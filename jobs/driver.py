@@ -211,6 +211,11 @@ class _Driver:
         self._store.runs.set_dashboard(self._experiment.id, self._run.run, dashboard_url)
         trials = [(trial.id, trial.variant, trial.seed) for trial in self._trials]
         self._progress.started(self._experiment.id, self._experiment.name, trials, dashboard_url)
+        if self._run.backend != "inline":
+            from jobs.metrics import TrialMetrics
+
+            initial_blocks = {trial.id: trial.initial_blocks for trial in self._trials}
+            self._recording.metrics = TrialMetrics(self._experiment.name, trials, initial_blocks)
 
     def _run_waves(self) -> None:
         settings = RunSettings.model_validate(self._experiment.spec)

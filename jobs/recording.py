@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from growres.errors import DiskError, GrowresError
 from growres.events import AttemptEnded, Event, TrialFinished
 from growres.store import Recorder
+from jobs.metrics import TrialMetrics
 from jobs.progress import Progress
 from jobs.stopping import StopRequest
 from zoo import ModelError
@@ -28,19 +29,28 @@ class Recording:
         self._progress = progress
         self._attempt = Counter(attempts_before)
         self._open: set[str] = set()
+        self._told_waiting: int | None = None
         self.stop = stop
+        self.metrics: TrialMetrics | None = None
+        """Where a Ray is there to serve them."""
 
     def begin_attempt(self, trial_id: str) -> None:
         """What follows belongs to the trial's next attempt."""
         self._attempt[trial_id] += 1
         self._open.add(trial_id)
 
-    def event(self, trial_id: str, event: Event) -> None:
-        """Records an event of the trial's present attempt."""
+    def event(self, trial_id: str, event: Event, *, gpu_mem_bytes: float | None = None) -> None:
+        """Records an event of the trial's present attempt.
+
+        Args:
+            gpu_mem_bytes: what its worker holds of a GPU's memory.
+        """
         if isinstance(event, AttemptEnded):
             self._open.discard(trial_id)
         self._recorder.record(trial_id, self._attempt[trial_id], event)
         self._progress.event(trial_id, event)
+        if self.metrics is not None:
+            self.metrics.event(trial_id, event, gpu_mem_bytes)
 
     def is_open(self, trial_id: str) -> bool:
         """Whether the trial has an attempt that has not ended."""
@@ -69,6 +79,10 @@ class Recording:
     def tick(self) -> None:
         """Called often: writes what waits and is due."""
         self._recorder.tick()
+        waiting = self._recorder.num_waiting
+        if self.metrics is not None and waiting != self._told_waiting:
+            self.metrics.spool(waiting)
+            self._told_waiting = waiting
 
     def note(self, message: str) -> None:
         """A line for a person."""

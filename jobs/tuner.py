@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
@@ -117,6 +118,8 @@ class Standing:
 
 def _report(event: Event, standing: Standing, **more: Any) -> None:
     metrics: dict[str, Any] = {"event": events.to_dict(event), _TIME: standing.epochs_trained, **more}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        metrics["gpu_mem_bytes"] = torch.cuda.memory_reserved()
     if standing.val_error is not None:
         metrics[_METRIC] = standing.val_error
     tune.report(metrics)
@@ -175,7 +178,8 @@ class RecorderCallback(tune.Callback):  # type: ignore[misc]
             return
         if "traceback" in result:
             self._recording.detail(trial_id, result["traceback"])
-        self._recording.event(trial_id, events.from_dict(result["event"]))
+        event = events.from_dict(result["event"])
+        self._recording.event(trial_id, event, gpu_mem_bytes=result.get("gpu_mem_bytes"))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A worker says itself how its attempt ended; one that did not was stopped by a person or the scheduler."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import typer
 
 from growres.cli import figures
+from growres.cli.experiments import open_store
 from growres.cli.tables import Format, FormatOption, print_facts
 from growres.cli.talk import command, say
 from growres.errors import NotFoundError
@@ -174,5 +176,13 @@ def _at(address: str) -> Run:
 
 def _newest_run(experiment: str | None) -> Run:
     """The newest run that is not over, of this experiment or of any."""
+    with open_store() as store:
+        if experiment is None:
+            found = max(store.runs.alive(), key=lambda run: run.submitted_at, default=None)
+        else:
+            found = store.runs.newest(store.find_experiment(experiment).id)
+    if found is not None and found.is_open and not found.is_stale:
+        is_job = found.job_id is not None and found.address is not None
+        return dataclasses.replace(found, dashboard_url=found.address) if is_job else found
     which = "No experiment is running" if experiment is None else f"{experiment!r} is not running"
     raise NotFoundError(f"{which}. See: {command()} list; or name the dashboard with --address http://HOST:8265")

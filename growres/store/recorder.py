@@ -75,6 +75,11 @@ class Recorder:
         """Whether events wait outside the database, because it is away."""
         return self._degraded
 
+    @property
+    def num_waiting(self) -> int:
+        """Events that are not in the database yet, because it is away."""
+        return self._spool.num_waiting + (len(self._buffer) if self._degraded else 0)
+
     def record(self, trial_id: str, attempt: int, event: Event) -> None:
         """Takes an event. It is in the database, or safe in the spool, after the next `tick` that is due."""
         self._buffer.append(Record(trial_id, attempt, clock.now(), event))

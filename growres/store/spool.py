@@ -28,9 +28,22 @@ class Spool:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rejected_path = path.with_name(path.name + ".rejected")
+        self._num_waiting: int | None = None
 
     def __bool__(self) -> bool:
         return os.path.exists(self.path)  # unlike Path.exists, this never raises
+
+    @property
+    def num_waiting(self) -> int:
+        """Events in the file."""
+        if not self:
+            return 0
+        if self._num_waiting is None:  # what an earlier process left
+            try:
+                self._num_waiting = self.path.read_bytes().count(b"\n")
+            except OSError:
+                return 0
+        return self._num_waiting
 
     def append(self, records: Iterable[Record]) -> None:
         """Adds events, and returns when they are on the disk.
@@ -44,7 +57,9 @@ class Spool:
                 lines.append(_to_json(record))
             except (TypeError, ValueError) as error:
                 self.reject(Rejection(record, f"it cannot be written as JSON: {error}"))
+        waiting = self.num_waiting
         _append_lines(self.path, lines)
+        self._num_waiting = waiting + len(lines)
 
     def read(self) -> list[Record]:
         """All events that wait. A line that cannot be read, such as one cut off by a crash, is kept among the rejected.
@@ -65,6 +80,7 @@ class Spool:
 
     def clear(self) -> None:
         self.path.unlink(missing_ok=True)
+        self._num_waiting = 0
 
     def reject(self, rejection: Rejection) -> None:
         """Puts an event aside for a person to look at."""
