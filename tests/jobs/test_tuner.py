@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from growres.config.experiment import ResourcesConfig
+from growres.config.loading import load_experiment
 from growres.errors import ClusterError
 from growres.events import AttemptStarted, EpochFinished, Event, GrowthStepDecided
-from growres.store import Store
-from jobs.submission import resume, submit
+from growres.store import NewExperiment, Recorder, Store
+from jobs.submission import _new_trial, _task, resume, submit
 from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science
 
 # One process takes them all, where the suite runs in several: a second Ray would compete with the first for the cores.
@@ -31,6 +34,51 @@ def test_ray_ends_in_the_rows_of_the_inline_driver_though_workers_are_reused(wri
     assert science(outcome.experiment_id) == inline
     workers = {event.pid for _, event in witness.events if isinstance(event, AttemptStarted)}
     assert len(workers) < 6, "six trials share at most a worker for each CPU"
+
+
+def test_each_trial_s_actor_says_experiment_variant_and_seed(
+    write_spec: SpecWriter, home: Path, ray_cluster: str
+) -> None:
+    from ray.util.state import list_actors
+
+    from jobs.recording import Recording
+    from jobs.tuner import run_with_tune
+
+    path = write_spec({"grown": GROWN, "fixed": FIXED}, seeds=[0, 1])
+    undisturbed = science(submit(path, backend="inline").experiment_id)
+    loaded = load_experiment(path, [])
+    names: dict[str, list[str]] = {}
+
+    def look(trial_id: str, event: Event) -> None:
+        if isinstance(event, EpochFinished) and trial_id not in names:
+            alive = [("state", "=", "ALIVE"), ("class_name", "=", "NamedTrial")]
+            names[trial_id] = [actor.repr_name for actor in list_actors(ray_cluster, alive, detail=True)]
+
+    folder = home / "runs" / "named"
+    with Store.open() as store, closing(Recorder(None, folder / "spool.jsonl")) as recorder:
+        new = NewExperiment(
+            name=loaded.experiment.name,
+            spec_text=loaded.text,
+            spec=loaded.effective,
+            trials=tuple(_new_trial(trial) for trial in loaded.experiment.trials),
+            provenance={},
+        )
+        experiment_id = store.add_experiment(new)
+        trials = store.trials(experiment_id)
+        run_with_tune(
+            [_task(trial, folder, home) for trial in trials],
+            Recording(recorder, Witness(look), {}),
+            resources=ResourcesConfig(),
+            scheduler=None,
+            max_failures=0,
+            run_folder=folder,
+            experiment="named",
+        )
+    for trial in trials:
+        assert f"named {trial.variant} seed {trial.seed}" in names[trial.id]
+    rows = science(experiment_id)
+    for key, expected in undisturbed.items():
+        assert rows[key][1:] == expected[1:]
 
 
 def test_twins_follow_their_parents_as_with_the_inline_driver(write_spec: SpecWriter) -> None:
