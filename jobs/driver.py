@@ -105,8 +105,8 @@ def drive_stored(reference: str, number: int | None, ray: RaySettings, progress:
         if run is None:
             progress.note(f"{experiment_id} is over: there is nothing to drive")
         else:
-            if run.backend == "cluster" and ray.address is None:
-                ray = dataclasses.replace(ray, address="auto")
+            if ray.address is None:
+                ray = dataclasses.replace(ray, address="auto" if run.backend == "cluster" else run.address)
             drive(store, run, ray, progress)
         return store.find_experiment(experiment_id).status
 
@@ -234,7 +234,8 @@ class _Driver:
             run_with_tune(
                 tasks,
                 self._recording,
-                experiment=self._experiment.name,
+                # On this machine alone, a worker that is kept for the next trial is worth more than its name.
+                experiment=None if self._ray.address in (None, "local") else self._experiment.name,
                 resources=settings.resources,
                 scheduler=settings.scheduler,
                 max_failures=settings.max_failures,

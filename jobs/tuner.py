@@ -14,6 +14,7 @@ import torch
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
+from ray.tune.trainable.function_trainable import wrap_function
 
 from growres import events
 from growres.config.experiment import AshaConfig, ResourcesConfig
@@ -31,29 +32,40 @@ def run_with_tune(
     tasks: Sequence[TrialTask],
     recording: Recording,
     *,
-    experiment: str,
     resources: ResourcesConfig,
     scheduler: AshaConfig | None,
     max_failures: int,
     run_folder: Path,
+    experiment: str | None = None,
 ) -> None:
     """Runs the trials on the Ray that this process is connected to, as many at a time as fit.
 
-    A worker process is kept for the next trial: it has imported torch already. A trial that failed is tried again, from
-    its last event, unless the fault is its own.
+    A trial that failed is tried again, from its last event, unless the fault is its own.
 
     A stop that was asked for takes effect in each trial after its next epoch or verdict, and no further trial begins.
 
+    Args:
+        experiment: its name, which each trial's actor then carries with the variant and the seed, so that Ray's
+            dashboard says what runs where. Ray asks an actor for its name once, when it starts: every trial then has a
+            worker process of its own. None: a worker process is kept for the next trial, as it has imported torch
+            already, and bears no trial's name.
     Raises:
         ClusterError: if not even one trial fits into the cluster, or Ray itself fails.
     """
     check_resources(resources)
     callback = RecorderCallback(recording)
+    per_trial = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
     tuner = tune.Tuner(
-        tune.with_resources(run_trial, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
-        param_space={"task": tune.grid_search([dataclasses.asdict(task) for task in tasks])},
+        NamedTrial
+        if experiment is not None
+        else tune.with_resources(run_trial, tune.PlacementGroupFactory([per_trial])),
+        param_space={
+            "task": tune.grid_search([dataclasses.asdict(task) for task in tasks]),
+            "experiment": experiment,
+            "resources": per_trial,
+        },
         tune_config=tune.TuneConfig(
-            reuse_actors=True,
+            reuse_actors=experiment is None,
             scheduler=_make_scheduler(scheduler),
             max_concurrent_trials=resources.max_concurrent_trials,
             trial_name_creator=_trial_id,
@@ -91,6 +103,24 @@ def run_trial(config: dict[str, Any]) -> None:
             raise  # Tune tries again
     else:
         _report(AttemptEnded(status="succeeded", reason=standing.reason), standing)
+
+
+class NamedTrial(wrap_function(run_trial)):  # type: ignore[misc]
+    """`run_trial` as an actor that says which trial it is: `digits simons seed 0`."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """What one trial takes; Tune asks the class, and knows no other way but one that takes its name away."""
+        return tune.PlacementGroupFactory([config["resources"]])
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begins with the name: Ray asks for it as soon as the actor is made."""
+        trial = config["task"]["config"]
+        self._label = f"{config['experiment']} {trial['variant']} seed {trial['seed']}"
+        super().setup(config)
+
+    def __repr__(self) -> str:
+        return self._label
 
 
 class Standing:

@@ -172,7 +172,8 @@ def _ray() -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("ray", "fail", f"cannot be imported: {error}", "pip install 'ray[default,tune]'")
         return
-    missing = [module for module in DASHBOARD_MODULES if find_spec(module) is None]
+    # Of one that is imported already, find_spec may find nothing: colorful puts another module in its own place.
+    missing = [module for module in DASHBOARD_MODULES if module not in sys.modules and find_spec(module) is None]
     if missing:
         yield Finding("ray dashboard", "warn", f"{', '.join(missing)} missing", "pip install 'ray[default]'")
     else:

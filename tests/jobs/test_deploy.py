@@ -21,8 +21,6 @@ DEPLOY = Path(__file__).parents[2] / "jobs" / "deploy"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 COMMENTED = [path for path in FILES if path.suffix != ".json"]
 IDS = {"ids": lambda path: path.name}
-# Commands and options that another part of this program brings; each leaves this list when it is there.
-NOT_YET = {"drive", "--watch", "--backend", "--needed"}
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -168,16 +166,9 @@ def test_the_commands_are_growres_s_own(path: Path, words: list[str]) -> None:
     command: Any = typer.main.get_command(app)
     context = command.make_context("growres", list(words), resilient_parsing=True)
     while isinstance(getattr(command, "commands", None), dict):
-        if words[0] in NOT_YET and words[0] not in command.commands:
-            pytest.skip(f"{words[0]} is not there yet")
         assert words[0] in command.commands, f"{path.name} names growres {words[0]}"
         command, words = command.commands[words[0]], words[1:]
-    try:
-        command.make_context(command.name, list(words), parent=context)
-    except typer.TyperException as error:
-        if NOT_YET & set(re.findall(r"--\w+", error.format_message())):
-            pytest.skip(f"not there yet: {error.format_message()}")
-        raise
+    command.make_context(command.name, list(words), parent=context)
 
 
 @pytest.mark.parametrize(
