@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -26,7 +26,7 @@ from growres.home import growres_home
 from growres.store import ExperimentRow, Recorder, RunRow, Status, Store, TrialRow
 from jobs.checking import check_where_it_runs
 from jobs.driver_lock import driver_is_gone, only_driver
-from jobs.heartbeat import heartbeat
+from jobs.heartbeat import STOPPED, heartbeat
 from jobs.inline import run_inline
 from jobs.needed import stop_what_is_not_needed, summary
 from jobs.progress import Progress
@@ -268,6 +268,7 @@ class _Driver:
             return
         for trial_id in self._recording.open_trials:
             self._recording.catch_up(trial_id, past_events(self._tasks[trial_id]))
+        self._name_who_stopped()
         reason = self._reason(error)
         was_stopped = self._stop.how is not None and error is None
         ended = stopped(self._stop) if was_stopped else AttemptEnded(status="interrupted", reason=reason)
@@ -281,6 +282,13 @@ class _Driver:
             self._once_stored(lambda: self._write_end(ended, reason if was_stopped or error else None), patience_s)
         finally:
             self._progress.close()
+
+    def _name_who_stopped(self) -> None:
+        """A signal may be the quicker messenger of a stop that was asked for in the store."""
+        if self._stop.by == "SIGTERM":
+            with suppress(StoreError):
+                asked = self._store.runs.beat(self._experiment.id, self._run.run).stop
+                self._stop.by = STOPPED[asked] if asked else self._stop.by
 
     def _reason(self, error: BaseException | None) -> str:
         if error is not None:

@@ -129,12 +129,11 @@ def test_a_run_is_stopped_from_another_process_and_resumed(write_spec: SpecWrite
         assert store.find_experiment(experiment_id).status == "stopped"
     assert [(trial.status, trial.reason) for trial in trials] == [("stopped", f"stopped by {by}")] * 2
     assert trials[1].attempt == 0, "no trial begins once a stop was asked for"
-    kept = num_epochs(trials[0].id)
     assert growres("stop", experiment_id).stderr.count("it is not being run") == 1
-    assert growres("resume", experiment_id, "--detach").stdout.strip() == experiment_id
-    wait_for(lambda: num_epochs(trials[0].id) > kept)
-    growres("stop", experiment_id, "--now")
-    assert newest(experiment_id).run == 2
+    kept = num_epochs(trials[0].id)
+    witness = Witness(lambda trial_id, event: _stop_after_one_more(witness, event))
+    resume(experiment_id, backend="inline", progress=witness)
+    assert num_epochs(trials[0].id) == kept + 1, "every epoch once, and none lost"
 
 
 def test_of_two_who_resume_at_once_one_wins_and_the_other_says_so(write_spec: SpecWriter) -> None:
@@ -158,6 +157,13 @@ def _attempts(outcome: Outcome) -> list[dict[str, object]]:
 
 def _stop_at_once(trial_id: str, event: Event) -> None:
     if isinstance(event, EpochFinished):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def _stop_after_one_more(witness: Witness, event: Event) -> None:
+    """What earlier attempts did is told again first."""
+    before = sum(seen.epochs_before for _, seen in witness.events if isinstance(seen, AttemptStarted))
+    if isinstance(event, EpochFinished) and event.epoch == before + 1:
         os.kill(os.getpid(), signal.SIGINT)
 
 
