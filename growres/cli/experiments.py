@@ -128,8 +128,8 @@ def open_store() -> Store:
 
 
 def sweep_point(point: dict[str, Any]) -> str:
-    """`lr=0.05 width=16`: the swept keys by their last names."""
-    return " ".join(f"{key.rpartition('.')[2]}={figures.text(value)}" for key, value in point.items())
+    """`lr=0.05 width=16`: the swept keys by their last names, in the keys' order, which every database gives back."""
+    return " ".join(f"{key.rpartition('.')[2]}={figures.text(value)}" for key, value in sorted(point.items()))
 
 
 def headline(experiment: ExperimentRow, *, is_stale: bool = False) -> str:
