@@ -1,6 +1,7 @@
 # make demo    a residual network grows on real images, next to its baselines: a minute or two, plus the installation
 # make test    the whole test suite
 # make check   what CI runs: ruff, mypy, the test suite
+# make test-postgres   the test suite with PostgreSQL in the place of the SQLite file, wherever a test names no database
 # make slow    the tests that make test leaves out: every network of the zoo at its full size, ten minutes
 # make bench   the benchmarks: a table, and bench.json
 # Each makes .venv and installs growres into it first, where that has not been done.
@@ -18,13 +19,16 @@ IN_PARALLEL = -n $(TEST_PROCESSES) --maxprocesses 4 --dist loadgroup
 INSTALL_VENV = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	apt-get update -qq && apt-get install -y -qq python3-venv; }
 
-.PHONY: demo test check lint slow bench clean
+.PHONY: demo test test-postgres check lint slow bench clean
 
 demo: $(INSTALLED)
 	@GROWRES_HOME=.demo $(BIN)/growres submit jobs/presets/digits.yaml
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q $(IN_PARALLEL)
+
+test-postgres: $(INSTALLED)
+	$(BIN)/python -m pytest -q $(IN_PARALLEL) --store postgresql
 
 check: lint test
 

@@ -14,7 +14,11 @@ import yaml
 
 from growres.config.experiment import TrialConfig
 from growres.data.images import ImageData, ImageSplit
+from growres.store.copying import copy_store
+from growres.store.database import resolve, resolve_argument
 from growres.training.context import TrainingContext
+
+pytest_plugins = ["tests.databases"]
 
 
 @pytest.fixture(autouse=True)
@@ -99,11 +103,23 @@ def _trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trained(home: Path, _trained_home: Path) -> str:
+def move_in(home: Path, default_store: None) -> Callable[[Path], str]:
+    """Copies another home, with the results of one experiment, into this test's own; gives the experiment's id."""
+
+    def move(other: Path) -> str:
+        shutil.copytree(other, home, dirs_exist_ok=True)
+        if not resolve(None).embedded:
+            copy_store(resolve_argument(str(home / "growres.db")), resolve(None))
+        (run,) = (home / "runs").iterdir()
+        return run.name
+
+    return move
+
+
+@pytest.fixture
+def trained(move_in: Callable[[Path], str], _trained_home: Path) -> str:
     """The id of that experiment, in a copy of its home that is this test's own."""
-    shutil.copytree(_trained_home, home, dirs_exist_ok=True)
-    (run,) = (home / "runs").iterdir()
-    return run.name
+    return move_in(_trained_home)
 
 
 TrialMaker = Callable[..., TrialConfig]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,9 @@ def query(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Ask the store in SQL; nothing that a query says can change it.
+
+    In PostgreSQL, GROWRES_QUERY_DATABASE_URL may name the database with a role
+    that can only read: see growres db reader-sql.
 
     Views: leaderboard, growth_curve. Tables: experiment, trial, attempt,
     epoch, growth_step, artifact. Errors are fractions, times UTC.
@@ -115,6 +119,60 @@ def backup() -> None:
     from growres.store import migration
 
     print(migration.backup())
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="A URL, a SQLite file, or the word default.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="The same; a database without rows, or none yet.")],
+) -> None:
+    """Copy the whole store into another database, SQLite or PostgreSQL, and compare the two.
+
+    The word default is the database of GROWRES_DATABASE_URL, or else the file in
+    GROWRES_HOME. TO keeps all rows or none. An address with a password is not
+    taken here, where others can read it: put the password into your password
+    file (PGPASSFILE), or the address into GROWRES_DATABASE_URL.
+    """
+    from growres.store.copying import copy_store
+    from growres.store.database import URL_VARIABLE, resolve_argument
+
+    origin, place = resolve_argument(source), resolve_argument(target)
+    done = copy_store(origin, place, _say_progress())
+    say(f"Copied {figures.number_of(sum(done.num_rows.values()), 'row')} and compared them.")
+    for experiment_id in done.running:
+        say(
+            f"growres: warning: experiment {experiment_id} was running: what its driver writes from now on is not in "
+            "the copy. If it still runs, copy again after its end, into another database."
+        )
+    say(f"To use the copy, let {URL_VARIABLE} be {place.for_people}")
+    say("Checkpoints, logs and data caches stay in GROWRES_HOME, where both stores find them.")
+
+
+_SAY_EVERY_S = 5.0
+
+
+def _say_progress() -> Callable[[str, int, int], None]:
+    """Tells of each table when it is done, and of a long one as it goes."""
+    said_at = time.monotonic()
+
+    def report(table: str, done: int, total: int) -> None:
+        nonlocal said_at
+        if total and (done == total or time.monotonic() > said_at + _SAY_EVERY_S):
+            said_at = time.monotonic()
+            so_far = "" if done == total else f"{figures.whole(done)} of "
+            say(f"{table}: {so_far}{figures.number_of(total, 'row')}")
+
+    return report
+
+
+@app.command("reader-sql")
+def reader_sql(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="The name of the role to be made.")],
+) -> None:
+    """Print the SQL that makes a PostgreSQL role for queries, which can read the store and do nothing else."""
+    from growres.store.reader import reader_sql
+
+    print(reader_sql(role), end="")
 
 
 def _found() -> tuple[str, str | None]:

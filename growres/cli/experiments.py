@@ -128,8 +128,8 @@ def open_store() -> Store:
 
 
 def sweep_point(point: dict[str, Any]) -> str:
-    """`lr=0.05 width=16`: the swept keys by their last names."""
-    return " ".join(f"{key.rpartition('.')[2]}={figures.text(value)}" for key, value in point.items())
+    """`lr=0.05 width=16`: the swept keys by their last names, in the keys' order, which every database gives back."""
+    return " ".join(f"{key.rpartition('.')[2]}={figures.text(value)}" for key, value in sorted(point.items()))
 
 
 def headline(experiment: ExperimentRow, *, is_stale: bool = False) -> str:
@@ -328,8 +328,9 @@ def _readable_facts(facts: dict[str, Any], reason: str | None) -> dict[str, str 
 
 def _architecture(architecture: dict[str, Any]) -> str:
     """`preact_resnet, blocks 3 2, widths 16 32, block basic`: blocks and widths stage by stage."""
-    settings = [f"{key} {figures.text(value)}" for key, value in architecture.items() if key != "name"]
-    return ", ".join([str(architecture["name"]), *settings])
+    # In an order of our own: PostgreSQL does not keep that in which they were stored.
+    keys = sorted(architecture.keys() - {"name"}, key=lambda key: (key != "blocks", key != "widths", key))
+    return ", ".join([str(architecture["name"]), *(f"{key} {figures.text(architecture[key])}" for key in keys)])
 
 
 def _print_title(title: str, output: Format) -> None:

@@ -136,7 +136,8 @@ def _names(rows: Sequence[TrialRow]) -> dict[str, str]:
 
 
 def _name(row: TrialRow, *, digits: int) -> str:
-    settings = (f"{key.rpartition('.')[2]}={_value(value, digits)}" for key, value in row.sweep_point.items())
+    # By the keys' order: PostgreSQL does not keep that in which they were written.
+    settings = (f"{key.rpartition('.')[2]}={_value(value, digits)}" for key, value in sorted(row.sweep_point.items()))
     return " ".join([row.variant, *settings])
 
 

@@ -8,6 +8,7 @@ A password is never shown: not in a message, a log line, a repr or a pickle.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -21,10 +22,14 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from growres.errors import StoreError
+from growres.errors import ConfigError, StoreError
 from growres.home import growres_home
 
 URL_VARIABLE = "GROWRES_DATABASE_URL"
+QUERY_URL_VARIABLE = "GROWRES_QUERY_DATABASE_URL"
+"""Names the same database with a role that may only read, for queries."""
+DEFAULT = "default"
+"""On a command line: the database that is used where none is named."""
 
 _ALLOWED = "Allowed are sqlite:///FILE and postgresql://USER@HOST/DATABASE"
 
@@ -32,6 +37,7 @@ _HINTS = {
     "file is not a database": "Name a file that growres made, or one that does not exist yet.",
     "malformed": "The file is damaged: put a backup in its place (growres db backup writes them).",
     "locked": "Another program is writing to it: try again when that has ended.",
+    "lock timeout": "Another program is writing to it: try again when that has ended.",
     "readonly": "See that you may write to the file and to its folder.",
     "unable to open": "See that the folder exists and that you may write to it.",
     "Permission denied": "See that you may read and write the file and its folder.",
@@ -39,7 +45,7 @@ _HINTS = {
     "password": "See the user and password of the address, or of your password file (PGPASSFILE).",
 }
 _HINT_SQLITE = "See that the file can be read and written."
-_HINT_POSTGRES = f"See that the server runs and that {URL_VARIABLE} names it."
+_HINT_POSTGRES = "See that the server runs and that {variable} names it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class Address:
 
     url: URL = field(repr=False)
     embedded: bool = False
+    variable: str = URL_VARIABLE
+    """The environment's variable to look at where the database cannot be reached."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -114,6 +122,36 @@ def resolve(url: str | None) -> Address:
             raise StoreError(f"Cannot keep results in a database of the kind {other!r}. {_ALLOWED}.")
 
 
+def resolve_for_queries(url: str | None) -> Address:
+    """The address for a query: None stands for GROWRES_QUERY_DATABASE_URL, or else for what it stands for elsewhere.
+
+    Raises:
+        StoreError, ConfigError: as `resolve`.
+    """
+    given = None if url else os.environ.get(QUERY_URL_VARIABLE)
+    return dataclasses.replace(resolve(given), variable=QUERY_URL_VARIABLE) if given else resolve(url)
+
+
+def resolve_argument(given: str) -> Address:
+    """The address that a word of a command line means: a URL, a SQLite file's path, or `default`.
+
+    Raises:
+        StoreError: as `resolve`.
+        ConfigError: if it has a password in it, which `ps` and the shell's history show to others.
+    """
+    if given == DEFAULT:
+        return resolve(None)
+    # Not by way of a URL's text, where some characters of a path mean something.
+    address = resolve(given) if "://" in given else Address(_absolute(URL.create("sqlite", database=given)))
+    if address.secrets:
+        raise ConfigError(
+            f"Cannot take the password of {address.for_people} from the command line: other people on this machine "
+            f"can read it there. Put it into your password file (PGPASSFILE, by default ~/.pgpass), or the whole "
+            f"address into {URL_VARIABLE} and write {DEFAULT} here."
+        )
+    return address
+
+
 def _absolute(url: URL) -> URL:
     name = url.database or ""
     if name in ("", ":memory:") or name.startswith("file:"):
@@ -173,7 +211,7 @@ class Database:
 
     def store_error(self, doing: str, error: BaseException) -> StoreError:
         reason = self.address.explain(error)
-        default = _HINT_SQLITE if self.address.is_sqlite else _HINT_POSTGRES
+        default = _HINT_SQLITE if self.address.is_sqlite else _HINT_POSTGRES.format(variable=self.address.variable)
         hint = next((hint for fragment, hint in _HINTS.items() if fragment in reason), default)
         return StoreError(f"Cannot {doing} the database {self.address.for_people}: {reason}. {hint}")
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, func, inspect, select, text
+from sqlalchemy.exc import OperationalError
 
 import growres
 from growres.errors import BusyError, SchemaMismatchError, StoreError
@@ -38,7 +39,7 @@ FOR_A_NEWER_SCHEMA = f"install that one (pip install --upgrade growres), or name
 """What to do about a database that a newer growres made."""
 
 _VERSION_TABLE = "alembic_version"
-_LOCK_TIMEOUT_S = 120
+_LOCK_TIMEOUT_S = 120.0
 _ADVISORY_LOCK = 0x67726F77  # any number will do, as long as every growres takes the same
 
 
@@ -79,7 +80,7 @@ def current_revision(url: str | None = None) -> str | None:
     if address.is_sqlite and not address.path.exists():
         return None
     with Database(address) as database, database.reading() as connection:
-        return _revision(address, connection)
+        return revision_of(address, connection)
 
 
 def upgrade(url: str | None = None) -> Upgrade:
@@ -103,7 +104,7 @@ def prepare(database: Database, *, upgrade: bool | None) -> None:
     """
     address = database.address
     with database.reading() as connection:
-        revision = _revision(address, connection)
+        revision = revision_of(address, connection)
     may_upgrade = address.embedded or (address.is_sqlite and revision is None) if upgrade is None else upgrade
     if not may_upgrade:
         refuse_other(address, revision)
@@ -145,16 +146,26 @@ def find_revision(address: Address, tables: Collection[str], ask: Callable[[str]
     return None
 
 
+def revision_of(address: Address, connection: Connection) -> str | None:
+    """`find_revision`, over a connection."""
+    tables = inspect(connection).get_table_names()
+    return find_revision(address, tables, lambda sql: connection.execute(text(sql)).scalar())
+
+
 def upgrade_database(database: Database) -> Upgrade:
     """`upgrade`, for a database that is open already. Processes that come together wait for one another."""
     with _file_lock(database), database.errors("upgrade"):
         with database.reading() as connection:
-            before = _revision(database.address, connection)
+            before = revision_of(database.address, connection)
         _refuse_newer(database.address, before)
         if before == head_revision():
             return Upgrade(before=before, after=before, backup=None)
         saved = _backup_sqlite(database) if before is not None and database.address.is_sqlite else None
         with _migration_connection(database) as connection:
+            before = revision_of(database.address, connection)  # another process may have been at it meanwhile
+            _refuse_newer(database.address, before)
+            if before == head_revision():
+                return Upgrade(before=before, after=before, backup=saved)
             _refuse_while_running(database.address, connection)
             _run_migrations(connection)
         logger.info("database %s: schema %s -> %s", database.address.for_people, before or "empty", head_revision())
@@ -169,7 +180,7 @@ def check(url: str | None = None) -> list[str]:
     """
     with Database(resolve(url), create=False) as database, database.reading() as connection:
         try:
-            revision = _revision(database.address, connection)
+            revision = revision_of(database.address, connection)
             _refuse_newer(database.address, revision)
         except SchemaMismatchError as error:
             return [str(error)]
@@ -199,11 +210,6 @@ def backup(url: str | None = None) -> Path:
 # ------------------------------------------------------------------------------------------------------ the steps
 
 
-def _revision(address: Address, connection: Connection) -> str | None:
-    tables = inspect(connection).get_table_names()
-    return find_revision(address, tables, lambda sql: connection.execute(text(sql)).scalar())
-
-
 def _refuse_newer(address: Address, revision: str | None) -> None:
     if revision is not None and revision not in revisions():
         raise SchemaMismatchError(
@@ -214,19 +220,18 @@ def _refuse_newer(address: Address, revision: str | None) -> None:
 
 def _refuse_while_running(address: Address, connection: Connection) -> None:
     """A driver that runs would write by the older schema into the newer one."""
-    if not inspect(connection).has_table("run"):
-        return
-    since = seconds_since(Run.heartbeat_at)
-    alive = (Run.ended_at.is_(None), Run.started_at.is_not(None), func.abs(since) < STALE_AFTER_S)
-    if (
-        running := connection.execute(select(Run.experiment_id).where(*alive).order_by(Run.experiment_id))
-        .scalars()
-        .all()
-    ):
+    if inspect(connection).has_table("run") and (running := being_run(connection)):
         raise BusyError(
             f"Cannot upgrade {address.for_people} while it is written to: experiment {', '.join(running)} is being "
             f"run. Wait for its end, or stop it (growres stop {running[0]}) and resume it after the upgrade."
         )
+
+
+def being_run(connection: Connection) -> list[str]:
+    """The experiments whose drivers give signs of life."""
+    since = seconds_since(Run.heartbeat_at)
+    alive = (Run.ended_at.is_(None), Run.started_at.is_not(None), func.abs(since) < STALE_AFTER_S)
+    return list(connection.scalars(select(Run.experiment_id).where(*alive).order_by(Run.experiment_id)))
 
 
 @contextmanager
@@ -239,10 +244,7 @@ def _file_lock(database: Database) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise StoreError(
-            f"Cannot upgrade {database.address.for_people}: another process has been at it for {_LOCK_TIMEOUT_S} s. "
-            "See whether a growres hangs, and end it."
-        ) from None
+        raise _waited_in_vain(database) from None
     except OSError as error:
         raise database.store_error("upgrade", error) from None
     try:
@@ -262,11 +264,31 @@ def _migration_connection(database: Database) -> Iterator[Connection]:
         try:
             with connection.begin():
                 if not database.address.is_sqlite:
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+                    _lock_postgres(database, connection)
                 yield connection
         finally:
             if database.address.is_sqlite:
                 _pragma(connection, "foreign_keys=ON")
+
+
+def _lock_postgres(database: Database, connection: Connection) -> None:
+    """One process upgrades a PostgreSQL database; the others wait until its transaction has ended."""
+    for_rows = connection.execute(text("SELECT current_setting('lock_timeout')")).scalar_one()
+    connection.execute(text(f"SET LOCAL lock_timeout = {round(1000 * _LOCK_TIMEOUT_S)}"))
+    try:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+    except OperationalError as error:
+        if "lock timeout" not in str(error.orig):
+            raise
+        raise _waited_in_vain(database) from None
+    connection.execute(text("SELECT set_config('lock_timeout', :before, true)"), {"before": for_rows})
+
+
+def _waited_in_vain(database: Database) -> StoreError:
+    return StoreError(
+        f"Cannot upgrade {database.address.for_people}: another process has been at it for {_LOCK_TIMEOUT_S:g} s. "
+        "See whether a growres hangs, and end it."
+    )
 
 
 def _pragma(connection: Connection, setting: str) -> None:

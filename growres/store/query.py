@@ -3,7 +3,8 @@
 SQLite: mode=ro alone still lets ATTACH and VACUUM INTO create files, and query_only can be switched off in SQL; so an
 authorizer allows reading and nothing more. PostgreSQL: the text is declared as a cursor over the extended protocol,
 which takes a single query that changes nothing, in a read-only transaction. What the database's user may do on the
-server with a function, such as a superuser's pg_read_file, a query may do too: give people a role with SELECT alone.
+server with a function, such as a superuser's pg_read_file, a query may do too. So GROWRES_QUERY_DATABASE_URL may name
+the same database with a role that has SELECT alone; `growres db reader-sql` writes the SQL that makes one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from growres.errors import QueryError, StoreError
-from growres.store.database import Address, Database, resolve
+from growres.store.database import Address, Database, resolve_for_queries
 from growres.store.migration import find_revision, refuse_other
 
 _READING_ONLY = "Only reading is allowed: one SELECT (or WITH ... SELECT) over the store's tables and views."
@@ -46,12 +47,14 @@ class QueryResult:
 def run_read_only(url: str | None, sql: str, *, timeout_s: float, max_rows: int) -> QueryResult:
     """Runs one query that reads.
 
+    Args:
+        url: None: GROWRES_QUERY_DATABASE_URL, or else the database that is used everywhere.
     Raises:
         QueryError: if it would write, is more than one statement, is wrong, or takes longer than `timeout_s`.
         StoreError: if the database cannot be reached.
         SchemaMismatchError: if its schema is not this program's; nothing is upgraded here.
     """
-    address = resolve(url)
+    address = resolve_for_queries(url)
     if not sql.strip().rstrip(";").strip():
         raise QueryError(f"Cannot run an empty query. {_READING_ONLY}")
     if "\0" in sql:

@@ -48,6 +48,8 @@ def move_trials(
     Raises:
         FinishedTrialError: if a trial that succeeded would be changed; nothing is changed then.
     """
+    # In order of their ids, as the recorder does: two that lock the same rows in other orders wait for each other.
+    connection.execute(select(Trial.id).where(which).order_by(Trial.id).with_for_update())
     if "succeeded" in from_statuses:
         _refuse_finished(connection, which)
     allowed = [status for status in from_statuses if may_become(status, to_status)]

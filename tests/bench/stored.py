@@ -14,9 +14,9 @@ STARTED = AttemptStarted(host="bench", device="cpu", pid=1)
 SUCCEEDED = AttemptEnded(status="succeeded", reason="trained")
 
 
-def new_store(folder: Path, num_trials: int, num_variants: int = 1) -> tuple[str, list[str]]:
-    """A new SQLite store with one experiment; its URL, and its trials' ids."""
-    url = f"sqlite:///{folder / 'growres.db'}"
+def new_store(folder: Path, num_trials: int, num_variants: int = 1, *, url: str | None = None) -> tuple[str, list[str]]:
+    """A new store with one experiment, in SQLite where no database is named; its URL, and its trials' ids."""
+    url = url or f"sqlite:///{folder / 'growres.db'}"
     config = make_trial(RESNET20, augment=["crop", "flip"]).model_dump(mode="json")
     trials = tuple(
         NewTrial(

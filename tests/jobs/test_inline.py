@@ -46,6 +46,7 @@ def run_and_kill(verb: str, target: str, at: int) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+@pytest.mark.every_store
 def test_an_experiment_runs_and_every_decision_is_in_the_store(write_spec: SpecWriter) -> None:
     outcome = submit(write_spec({"grown": GROWN, "fixed": FIXED}, seeds=[0, 1]), backend="inline")
     assert (outcome.status, outcome.num_succeeded, outcome.num_failed) == ("succeeded", 4, 0)
@@ -100,6 +101,7 @@ def test_resume_leaves_finished_trials_alone(write_spec: SpecWriter) -> None:
     assert science(outcome.experiment_id) == before
 
 
+@pytest.mark.every_store
 def test_resuming_what_is_finished_starts_nothing_and_changes_nothing(write_spec: SpecWriter) -> None:
     outcome = submit(write_spec({"fixed": FIXED}), backend="inline")
     with Store.open() as store:
@@ -121,6 +123,7 @@ def test_a_sigterm_stops_a_run(write_spec: SpecWriter) -> None:
     assert resume(outcome.experiment_id, backend="inline").status == "succeeded"
 
 
+@pytest.mark.every_store
 def test_one_failing_trial_leaves_the_others_alone_and_is_not_tried_in_vain(write_spec: SpecWriter) -> None:
     outcome = submit(write_spec({"diverging": DIVERGING, "fixed": FIXED}), backend="inline")
     assert (outcome.status, outcome.num_succeeded, outcome.num_failed) == ("failed", 1, 1)
@@ -167,6 +170,7 @@ def test_after_max_failures_the_trial_has_failed(write_spec: SpecWriter, monkeyp
         assert len(store.attempts(f"{outcome.experiment_id}-1")) == 2
 
 
+@pytest.mark.every_store
 def test_ctrl_c_stops_a_run_and_resume_goes_on(write_spec: SpecWriter) -> None:
     path = write_spec({"grown": GROWN, "fixed": FIXED})
     undisturbed = science(submit(path, backend="inline").experiment_id)

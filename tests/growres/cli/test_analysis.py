@@ -62,11 +62,9 @@ def _controlled_home(tmp_path_factory):
 
 
 @pytest.fixture
-def controlled(home, _controlled_home):
+def controlled(move_in, _controlled_home):
     """The id of that experiment, in a copy of its home that is this test's own."""
-    shutil.copytree(_controlled_home, home, dirs_exist_ok=True)
-    (run,) = (home / "runs").iterdir()
-    return run.name
+    return move_in(_controlled_home)
 
 
 @pytest.fixture

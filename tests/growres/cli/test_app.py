@@ -49,7 +49,8 @@ def test_help_needs_neither_torch_nor_ray_nor_the_store():
         "power",
         "doctor",
     ]
-    + ["db upgrade", "db current", "db check", "db backup", "zoo list", "data list", "data show", "predict", "export"],
+    + ["db upgrade", "db current", "db check", "db backup", "db copy", "db reader-sql"]
+    + ["zoo list", "data list", "data show", "predict", "export"],
 )
 def test_every_command_has_help(growres, command):
     answer = growres(*command.split(), "--help")
@@ -153,6 +154,7 @@ def test_a_narrow_encoding_loses_no_line(experiment):
     assert (done.returncode, done.stdout) == (0, "n\nGr\\xf6\\xdfe\n")
 
 
+@pytest.mark.embedded
 def test_verbose_logs_on_stderr(growres, home):
     answer = growres("-v", "db", "upgrade")
     assert "INFO growres.store.migration" in answer.err

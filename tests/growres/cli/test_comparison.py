@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
-import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -18,6 +16,7 @@ import yaml
 
 from growres.store import Store
 from growres.training.outputs import load_outputs
+from tests.databases import in_store
 from tests.growres.cli.conftest import Answer
 
 SMALL = {"name": "preact_resnet", "blocks": [1], "widths": [8]}
@@ -63,11 +62,9 @@ def _home_that_ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run_folder(home: Path, _home_that_ran: Path) -> Path:
+def run_folder(home: Path, move_in: Callable[[Path], str], _home_that_ran: Path) -> Path:
     """The experiment's files, in a copy that is the test's own."""
-    shutil.copytree(_home_that_ran, home, dirs_exist_ok=True)
-    (folder,) = (home / "runs").iterdir()
-    return folder
+    return home / "runs" / move_in(_home_that_ran)
 
 
 def test_files(run_folder: Path, variant: str) -> list[Path]:
@@ -183,8 +180,7 @@ def test_a_level_that_is_easy_to_pass_finds_more_and_has_narrower_intervals(grow
 
 
 def test_trials_that_did_not_succeed_are_left_out_and_counted(growres: Growres, run_folder: Path) -> None:
-    with sqlite3.connect(run_folder.parents[1] / "growres.db") as database:
-        database.execute("UPDATE trial SET status = 'interrupted' WHERE variant = 'untrained' AND seed = 1")
+    in_store("UPDATE trial SET status = 'interrupted' WHERE variant = 'untrained' AND seed = 1")
     answer = growres("compare", "tiny")
     assert "diverging" not in answer.out
     assert "Left out: 3 trials that did not succeed (2 failed, 1 interrupted)" in answer.err
@@ -208,12 +204,9 @@ def _give_other_labels(file: Path) -> None:
     """As a trial tested on other images would have, its digest in the store and all."""
     outputs = load_outputs(file)
     replace(outputs, labels=outputs.labels[::-1].copy(), predictions=outputs.predictions[::-1].copy()).save(file)
-    with sqlite3.connect(file.parents[4] / "growres.db") as database:
-        path = f"{file.parents[1].name}/outputs/test.npz"
-        changed = database.execute(
-            "UPDATE artifact SET sha256 = ? WHERE path = ?", (sha256(file.read_bytes()).hexdigest(), path)
-        )
-        assert changed.rowcount == 1
+    path = f"{file.parents[1].name}/outputs/test.npz"
+    digest = sha256(file.read_bytes()).hexdigest()
+    assert in_store("UPDATE artifact SET sha256 = :digest WHERE path = :path", digest=digest, path=path) == 1
 
 
 @pytest.mark.parametrize(
@@ -262,8 +255,7 @@ def test_how_often_the_smallest_detectable_difference_is_found_is_told_in_every_
 @pytest.mark.parametrize("output", ["table", "md"])
 @pytest.mark.parametrize("variant", ["grown", "untrained", "diverging"], ids=["baseline", "other", "left out"])
 def test_no_variants_name_drives_the_terminal(growres: Growres, run_folder: Path, output: str, variant: str) -> None:
-    with sqlite3.connect(run_folder.parents[1] / "growres.db") as database:
-        database.execute("UPDATE trial SET variant = ? WHERE variant = ?", (f"{variant}\x1b[2J", variant))
+    in_store("UPDATE trial SET variant = :new WHERE variant = :old", new=f"{variant}\x1b[2J", old=variant)
     test_files(run_folder, "lenet5")[0].unlink()  # so that a path is told, too
     answer = growres("compare", "tiny", "--format", output)
     assert answer.code == 0 and f"{variant}\\x1b[2J" in answer.out + answer.err
@@ -284,15 +276,13 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_printed(growres: Growre
 
 
 def test_without_a_finished_trial_there_is_nothing_to_compare(growres: Growres, run_folder: Path) -> None:
-    with sqlite3.connect(run_folder.parents[1] / "growres.db") as database:
-        database.execute("UPDATE trial SET status = 'running'")
+    in_store("UPDATE trial SET status = 'running'")
     answer = growres("compare", "tiny")
     assert (answer.code, answer.out) == (2, "") and "no trial has succeeded yet" in answer.err
 
 
 def test_a_single_variant_has_nothing_to_be_compared_with(growres: Growres, run_folder: Path) -> None:
-    with sqlite3.connect(run_folder.parents[1] / "growres.db") as database:
-        database.execute("UPDATE trial SET status = 'failed' WHERE variant <> 'untrained'")
+    in_store("UPDATE trial SET status = 'failed' WHERE variant <> 'untrained'")
     answer = growres("compare", "tiny")
     assert answer.code == 0 and len(answer.out.splitlines()) == 2
     assert "Only one variant, untrained," in answer.err
@@ -300,8 +290,7 @@ def test_a_single_variant_has_nothing_to_be_compared_with(growres: Growres, run_
 
 def test_a_difference_found_with_one_seed_is_called_so(growres: Growres, run_folder: Path) -> None:
     assert "one seed" not in (both := growres("compare", "tiny", "--alpha", "0.7")).out + both.err
-    with sqlite3.connect(run_folder.parents[1] / "growres.db") as database:
-        database.execute("UPDATE trial SET status = 'interrupted' WHERE seed = 1")
+    in_store("UPDATE trial SET status = 'interrupted' WHERE seed = 1")
     answer = growres("compare", "tiny")
     [line] = [line for line in answer.out.splitlines() if line.startswith("untrained  ") and " pp " in line]
     assert line.endswith("  worse (one seed)")

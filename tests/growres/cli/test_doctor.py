@@ -1,10 +1,10 @@
 import shutil
-import sqlite3
 from collections import namedtuple
 
 import pytest
 
 from growres.cli import doctor
+from tests.databases import in_store
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def test_a_sound_machine_has_nothing_that_fails(examine, experiment):
     assert "trial 4" in findings["store"]["found"]
 
 
+@pytest.mark.embedded
 def test_looking_makes_no_store(examine, home):
     _, findings, _ = examine()
     assert findings["store"]["status"] == "ok"
@@ -50,9 +51,8 @@ def test_a_store_that_is_away_fails_and_shows_no_password(examine, monkeypatch):
     assert "s3cret" not in out
 
 
-def test_a_newer_schema_fails_with_the_advice_to_install_a_newer_growres(examine, experiment, home):
-    with sqlite3.connect(home / "growres.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+def test_a_newer_schema_fails_with_the_advice_to_install_a_newer_growres(examine, experiment):
+    in_store("UPDATE alembic_version SET version_num = '9999'")
     code, findings, _ = examine()
     assert code == 1
     assert findings["store"]["status"] == "fail"

@@ -15,6 +15,8 @@ from growres.events import AttemptEnded, AttemptStarted, TrialFinished
 from growres.store import NewExperiment, NewTrial, Recorder, Store
 from jobs.driver_lock import only_driver
 
+pytestmark = pytest.mark.every_store
+
 
 def rows_of(markdown: str) -> list[list[str]]:
     lines = [line for line in markdown.splitlines() if line.startswith("|")]

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from growres.store.database import resolve
+
 SPEC = """\
 name: tiny
 dataset: {source: digits, limit: {train: 100, validation: 50, test: 50}}
@@ -38,7 +40,7 @@ def test_a_run_ends_with_tables_on_stdout_and_talk_on_stderr(growres, spec, home
     assert len(leaderboard.splitlines()) == 1 + 2
     assert growth_steps.split()[:2] == ["step", "stage"]
     assert len(growth_steps.splitlines()) == 1 + 1
-    assert str(home / "growres.db") in answer.err
+    assert f"Database: {resolve(None).for_people.removeprefix('sqlite:///')}\n" in answer.err
     tried = [line.strip() for line in answer.err.split("Try next:")[1].splitlines() if line.strip()]
     assert len(tried) == 3
     assert all(line.startswith(f"GROWRES_HOME={home} growres ") for line in tried)

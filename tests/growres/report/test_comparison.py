@@ -65,6 +65,7 @@ def _finished(number: int, train_flops: int) -> TrialFinished:
     )
 
 
+@pytest.mark.every_store
 def test_points_of_a_sweep_are_variants_whose_names_tell_them_apart(home: Path) -> None:
     points = [
         {"training.optimizer.lr": 0.05, "model.output": "linear"},
@@ -73,9 +74,9 @@ def test_points_of_a_sweep_are_variants_whose_names_tell_them_apart(home: Path) 
         {"model.blocks": [1, 2]},
     ]
     assert [trial.variant for trial in results(home, points).trials] == [
-        "v lr=0.05 output=linear",
-        "v lr=0.123456 output=rbf",
-        "v lr=0.123457 output=rbf",
+        "v output=linear lr=0.05",
+        "v output=rbf lr=0.123456",
+        "v output=rbf lr=0.123457",
         "v blocks=[1, 2]",
     ]
 

@@ -1,165 +1,16 @@
-"""One suite over every store: `place` is a database with the newest schema, in SQLite and in PostgreSQL.
-
-PostgreSQL comes from GROWRES_TEST_PG_URL (the address of a server where databases may be made and dropped), or else
-from the server's programs on this machine, started once a session without fsync on a socket in a temporary folder.
-Where there is neither, those tests are skipped and say why.
-"""
+"""One suite over every store: `place` is a database with the newest schema, in SQLite and in PostgreSQL."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Engine, create_engine, make_url, text
 
 from growres.events import AttemptStarted, EpochFinished, GrowthStepDecided, TrialFinished
-from growres.store import NewExperiment, NewTrial, Recorder, Store, migration
-
-CANARY = "canary-s3cr3t%pw"
-"""A password that must never be seen."""
-
-_database_numbers = count(1)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A database for one test."""
-
-    url: str
-    take_away: Callable[[], None]
-    bring_back: Callable[[], None]
-    execute: Callable[[str], None]
-
-    @property
-    def is_sqlite(self) -> bool:
-        return self.url.startswith("sqlite")
-
-
-# --------------------------------------------------------------------------------------------------------- SQLite
-
-
-def sqlite_place(folder: Path, template: Path | None) -> Place:
-    file = folder / "database" / "results.db"
-    hidden = folder / "database-taken-away"
-    file.parent.mkdir()
-    if template is not None:
-        shutil.copy(template, file)
-    url = f"sqlite:///{file}"
-    return Place(
-        url=url,
-        take_away=lambda: file.parent.rename(hidden) and None,
-        bring_back=lambda: hidden.rename(file.parent) and None,
-        execute=lambda sql: execute(create_engine(url), sql),
-    )
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("template") / "template.db"
-    migration.upgrade(f"sqlite:///{file}")
-    return file
-
-
-# ----------------------------------------------------------------------------------------------------- PostgreSQL
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[URL]:
-    pytest.importorskip("psycopg", reason="the PostgreSQL driver psycopg is not installed")
-    if given := os.environ.get("GROWRES_TEST_PG_URL"):
-        yield make_url(given).set(drivername="postgresql+psycopg")
-        return
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL: GROWRES_TEST_PG_URL is not set, and its server programs are not on this machine")
-    as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-    # A socket's path may have 107 bytes at most, which pytest's own folders exceed.
-    folder = Path(tempfile.mkdtemp(prefix="growres-pg-"))
-    try:
-        if as_user:
-            shutil.chown(folder, "postgres", "postgres")
-        yield from running_postgres(programs, as_user, folder)
-    except (LookupError, subprocess.CalledProcessError, FileNotFoundError) as error:
-        pytest.skip(f"PostgreSQL cannot be started: {error}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def running_postgres(programs: Path, as_user: list[str], folder: Path) -> Iterator[URL]:
-    def call(*command: str | Path) -> None:
-        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=folder)
-
-    data = folder / "data"
-    call(programs / "initdb", "--no-sync", "--auth=trust", "--encoding=UTF8", "--username=postgres", "-D", data)
-    settings = f"-c fsync=off -c full_page_writes=off -c listen_addresses='' -c unix_socket_directories={folder}"
-    call(programs / "pg_ctl", "start", "-w", "-D", data, "-l", folder / "log", "-o", settings)
-    try:
-        yield URL.create("postgresql+psycopg", username="postgres", database="postgres", query={"host": str(folder)})
-    finally:
-        call(programs / "pg_ctl", "stop", "-m", "immediate", "-D", data)
-
-
-def postgres_programs() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    if found:
-        return found[-1].parent
-    config = shutil.which("pg_config")
-    folder = Path(subprocess.check_output([config, "--bindir"], text=True).strip()) if config else None
-    return folder if folder and (folder / "initdb").exists() else None
-
-
-@pytest.fixture(scope="session")
-def postgres_template(postgres_server: URL) -> Iterator[str]:
-    name = f"growres_template_{os.getpid()}"
-    in_postgres(postgres_server, f"CREATE DATABASE {name}")
-    migration.upgrade(postgres_server.set(database=name).render_as_string(hide_password=False))
-    yield name
-    in_postgres(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def in_postgres(server: URL, *statements: str) -> None:
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for statement in statements:
-            connection.execute(text(statement))
-    engine.dispose()
-
-
-def postgres_place(server: URL, template: str | None) -> Iterator[Place]:
-    name = f"growres_test_{os.getpid()}_{next(_database_numbers)}"
-    in_postgres(server, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
-    url = server.set(database=name)
-    if server.password is None:  # our own server trusts everyone, whatever the password
-        url = url.set(password=CANARY)
-    end_sessions = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-    yield Place(
-        url=url.render_as_string(hide_password=False),
-        take_away=lambda: in_postgres(server, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", end_sessions),
-        bring_back=lambda: in_postgres(server, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"),
-        execute=lambda sql: execute(create_engine(url), sql),
-    )
-    in_postgres(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def execute(engine: Engine, sql: str) -> None:
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL TIME ZONE 'UTC'"))
-        for statement in sql.split(";\n"):
-            if statement.strip():
-                connection.exec_driver_sql(statement)
-    engine.dispose()
-
-
-# ---------------------------------------------------------------------------------------------------------- places
+from growres.store import NewExperiment, NewTrial, Recorder, Store
+from tests.databases import CANARY, Place
 
 
 @pytest.fixture(autouse=True)
@@ -170,23 +21,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """A database that has the newest schema and no rows."""
-    if request.param == "sqlite":
-        yield sqlite_place(tmp_path, request.getfixturevalue("sqlite_template"))
-    else:
-        server = request.getfixturevalue("postgres_server")
-        yield from postgres_place(server, request.getfixturevalue("postgres_template"))
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def empty_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """A database without any table."""
-    if request.param == "sqlite":
-        yield sqlite_place(tmp_path, None)
-    else:
-        yield from postgres_place(request.getfixturevalue("postgres_server"), None)
+@pytest.fixture(autouse=True)
+def default_store() -> None:
+    """These tests name their databases, or are about what happens where none is named."""
 
 
 @pytest.fixture

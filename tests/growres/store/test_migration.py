@@ -4,6 +4,8 @@ import logging
 import multiprocessing
 import shutil
 import sqlite3
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from filelock import FileLock
 from sqlalchemy import inspect
 
 from growres.errors import BusyError, SchemaMismatchError, StoreError
@@ -192,16 +195,53 @@ def open_and_count(url, results):
         results.put(repr(error))
 
 
-def test_processes_that_come_together_set_the_store_up_once(tmp_path):
+def at_once(number, target, *arguments):
+    """What so many processes answer that call a function together."""
     context = multiprocessing.get_context("fork")
     results = context.Queue()
-    url = f"sqlite:///{tmp_path}/results.db"
-    processes = [context.Process(target=open_and_count, args=(url, results)) for _ in range(4)]
+    processes = [context.Process(target=target, args=(*arguments, results)) for _ in range(number)]
     for process in processes:
         process.start()
-    assert [results.get(timeout=60) for _ in processes] == [0, 0, 0, 0]
+    answers = [results.get(timeout=100) for _ in processes]
     for process in processes:
         process.join()
+    return answers
+
+
+def test_processes_that_come_together_set_the_store_up_once(tmp_path):
+    assert at_once(4, open_and_count, f"sqlite:///{tmp_path}/results.db") == [0, 0, 0, 0]
+
+
+def upgrade_and_tell(url, results):
+    try:
+        done = migration.upgrade(url)
+        results.put((done.before, done.after))
+    except Exception as error:
+        results.put(repr(error))
+
+
+def test_processes_that_upgrade_an_empty_database_together_upgrade_it_once(empty_place):
+    head = migration.head_revision()
+    answers = at_once(6, upgrade_and_tell, empty_place.url)
+    assert sorted(answers, key=str) == [*[(head, head)] * 5, (None, head)]
+    assert migration.check(empty_place.url) == []
+
+
+def test_who_waits_for_an_upgrade_that_hangs_gives_up_and_says_so(empty_place, monkeypatch):
+    monkeypatch.setattr(migration, "_LOCK_TIMEOUT_S", 0.5)
+    address = resolve(empty_place.url)
+    with ExitStack() as hanging:
+        if address.is_sqlite:
+            hanging.enter_context(FileLock(f"{address.path}.upgrade.lock"))
+        else:
+            other = hanging.enter_context(Database(address))
+            connection = hanging.enter_context(other.reading())
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({migration._ADVISORY_LOCK})")
+        begun = time.monotonic()
+        with pytest.raises(StoreError, match=r"another process has been at it for 0\.5 s.*whether a growres hangs"):
+            migration.upgrade(empty_place.url)
+        assert 0.4 < time.monotonic() - begun < 20
+    assert migration.upgrade(empty_place.url).before is None
 
 
 def test_an_upgrade_leaves_the_programs_loggers_as_they_are(tmp_path):

@@ -12,7 +12,9 @@ import pytest
 from growres.errors import QueryError, SchemaMismatchError, StoreError
 from growres.events import AttemptEnded
 from growres.store import Store, migration
+from growres.store.database import Database, resolve
 from growres.store.query import QueryResult, run_read_only
+from growres.store.reader import reader_sql
 
 
 @pytest.fixture
@@ -131,6 +133,11 @@ def test_postgres_has_no_back_door(query, place, experiment_id, store, tmp_path)
         "select 1 into mine",
         "select * from trial for update",
         "select nextval('numbers')",
+        "select setval('numbers', 7)",
+        "select query_to_xml('delete from trial', true, true, '')",
+        "select set_config('transaction_read_only', 'off', true)",
+        "select set_config('transaction_read_only', 'off', false) from trial",
+        "select set_config('role', 'nobody_here', false)",
         "set transaction read write",
         "select 1) to stdout; copy (select 2",
     ):
@@ -138,6 +145,107 @@ def test_postgres_has_no_back_door(query, place, experiment_id, store, tmp_path)
     assert len(store.trials(experiment_id)) == 4
     assert query("select last_value, is_called from numbers").rows == ((1, False),)
     assert query("select count(*) from pg_tables where tablename = 'mine'").rows == ((0,),)
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_query_cannot_give_itself_more_time_nor_leave_a_setting_behind(query, place):
+    begun = time.monotonic()
+    with pytest.raises(QueryError, match=r"within 0\.3 s"):
+        query("select set_config('statement_timeout', '0', false), pg_sleep(20)", timeout_s=0.3)
+    with Database(resolve(place.url)) as database, database.writing() as connection:
+        connection.exec_driver_sql("LOCK TABLE trial IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(QueryError, match=r"within 0\.3 s"):  # it waits for the lock
+            query("select * from trial", timeout_s=0.3)
+    assert time.monotonic() - begun < 10
+    query("select set_config('default_transaction_read_only', 'off', false)")
+    assert query("select current_setting('transaction_read_only')").rows == (("on",),)
+
+
+READER = 'growres test "reader"'
+
+
+@pytest.fixture
+def reader(place, monkeypatch):
+    """The address of a role that reader_sql has made, in the environment."""
+    quoted = '"' + READER.replace('"', '""') + '"'
+    place.execute(reader_sql(READER, place.url))
+    address = resolve(place.url).url.set(username=READER)
+    monkeypatch.setenv("GROWRES_DATABASE_URL", place.url)
+    monkeypatch.setenv("GROWRES_QUERY_DATABASE_URL", address.render_as_string(hide_password=False))
+    yield address
+    place.execute(f"DROP OWNED BY {quoted};\nDROP ROLE {quoted}")
+
+
+@pytest.fixture
+def ask():
+    """A query as the command line asks it."""
+    return lambda sql: run_read_only(None, sql, timeout_s=10.0, max_rows=100)
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_the_reader_of_queries_can_read_the_store_and_nothing_else(place, reader, ask, experiment_id, tmp_path):
+    assert ask("select current_user").rows == ((READER,),)
+    assert ask("select count(*) from leaderboard").rows == ((4,),)
+    assert ask("select count(*) from growth_curve").rows == ((0,),)
+    place.execute(
+        "CREATE FUNCTION clear() RETURNS integer LANGUAGE sql AS 'DELETE FROM trial RETURNING 1';\n"
+        "CREATE FUNCTION clear_as_owner() RETURNS integer LANGUAGE sql SECURITY DEFINER "
+        "AS 'DELETE FROM trial RETURNING 1'"
+    )
+    (tmp_path / "secret").write_text("secret")
+    for sql in (
+        "select clear()",
+        "select clear_as_owner()",
+        "select pg_read_file('postgresql.conf')",
+        f"select pg_read_binary_file('{tmp_path}/secret')",
+        "select * from pg_ls_dir('.')",
+        "select lo_import('/etc/passwd')",
+        "select * from pg_authid",
+        "select set_config('role', 'postgres', false)",
+        "select query_to_xml('copy trial to program ''id''', true, true, '')",
+        "copy trial to program 'id'",
+        "copy trial to stdout",
+        "select 1; select 2",
+    ):
+        assert_denied(ask, sql, "Cannot run this query")
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_the_server_itself_refuses_what_the_reader_may_not(place, reader, experiment_id, store):
+    """Whatever program the role is used from, and though it switches its own settings off."""
+    place.execute("CREATE FUNCTION clear() RETURNS integer LANGUAGE sql AS 'DELETE FROM trial RETURNING 1'")
+    with Database(resolve(reader.render_as_string(hide_password=False))) as database:
+        for sql in ("UPDATE trial SET val_error = 0", "SELECT clear()", "CREATE TABLE mine (id INTEGER)"):
+            with pytest.raises(StoreError, match="read-only transaction"), database.writing() as connection:
+                connection.exec_driver_sql(sql)
+            with pytest.raises(StoreError, match="permission denied"), database.writing() as connection:
+                connection.exec_driver_sql("SET TRANSACTION READ WRITE")
+                connection.exec_driver_sql(sql)
+        with database.reading() as connection:
+            assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "1min"
+    assert len(store.trials(experiment_id)) == 4
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_the_reader_can_read_what_a_later_upgrade_makes(place, reader, ask):
+    place.execute("DROP VIEW leaderboard;\nCREATE VIEW leaderboard AS SELECT id FROM trial;\nCREATE TABLE more (a INT)")
+    assert ask("select * from leaderboard, more").rows == ()
+
+
+def test_sqlite_needs_no_reader(sqlite_template):
+    with pytest.raises(StoreError, match="SQLite has none"):
+        reader_sql("ann", f"sqlite:///{sqlite_template}")
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_queries_have_an_address_of_their_own_that_is_named_where_it_is_wrong(place, ask, monkeypatch, canary):
+    monkeypatch.setenv("GROWRES_DATABASE_URL", place.url)
+    nowhere = resolve(place.url).url.update_query_dict({"host": "/nowhere"}).render_as_string(hide_password=False)
+    monkeypatch.setenv("GROWRES_QUERY_DATABASE_URL", nowhere)
+    with pytest.raises(StoreError, match="that GROWRES_QUERY_DATABASE_URL names it") as caught:
+        ask("select 1")
+    assert canary not in str(caught.value)
+    assert run_read_only(place.url, "select 1", timeout_s=1, max_rows=1).rows == ((1,),)
 
 
 def test_an_endless_query_is_stopped(query):
