@@ -6,10 +6,12 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import growres
 from growres.cli import figures
 from growres.cli.experiments import ExperimentArgument, open_store
 from growres.cli.talk import command, say
@@ -49,11 +51,13 @@ def drive(
         logging.getLogger(package).setLevel(min(logging.INFO, logging.getLogger(package).level))
     from jobs.driver import RaySettings, drive_stored
 
+    log = on_stdout()
+    log.note(f"growres {growres.__version__} from {Path(growres.__file__).parent}, process {os.getpid()}")
     status = drive_stored(
         experiment,
         run,
         RaySettings(address=address, dashboard_host=dashboard_host, needed=needed),
-        on_stdout(),
+        log,
     )
     if status == "failed":
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ import yaml
 from growres.events import Event
 from growres.store import Store
 from jobs.cluster import ray_session
+from tests.jobs.ray_nodes import write_token
 from tests.replaying import TIMES
 
 MOMENTS = {"created_at", "started_at", "ended_at", "updated_at", "written_at"}
@@ -31,11 +32,18 @@ DIVERGING: dict[str, Any] = {
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+def ray_token(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The token of every Ray that tests start: a process reads it once, and keeps it for whichever Ray comes next."""
+    return write_token(tmp_path_factory.mktemp("ray") / "token")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory, ray_token: Path) -> Iterator[str | None]:
     """A Ray of our own, as submit starts it, for every test of the group `ray`: drivers find it and leave it up."""
     with pytest.MonkeyPatch.context() as environment:
         # By default 15, with which the workers starve beside the other processes of the suite.
         environment.setenv("RAY_worker_niceness", "0")
+        environment.setenv("RAY_AUTH_TOKEN_PATH", str(ray_token))
         with ray_session("local", tmp_path_factory.mktemp("ray_home")) as url:
             yield url
 

@@ -23,14 +23,12 @@ class RayNodes:
 
     Args:
         variables: the environment of the nodes, and so of drivers and workers, beside this process's own.
+        token: a file with the token; a process can speak with Rays of one token only.
     """
 
-    def __init__(self, variables: dict[str, str] | None = None) -> None:
+    def __init__(self, variables: dict[str, str] | None = None, token: Path | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="gr-", dir="/tmp"))  # a socket's path may have 107 bytes
-        token = self.folder / "token"
-        descriptor = os.open(token, os.O_WRONLY | os.O_CREAT, 0o600)
-        os.write(descriptor, secrets.token_hex(32).encode())
-        os.close(descriptor)
+        token = token or write_token(self.folder / "token")
         self.client_variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
         """What a client of the cluster has in its environment."""
         self._environment = {
@@ -95,6 +93,14 @@ class RayNodes:
                 return
             time.sleep(0.5)
         raise AssertionError((self.folder / "node-0.log").read_text())
+
+
+def write_token(path: Path) -> Path:
+    """A new token stands in the file, readable by its owner alone."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.write(descriptor, secrets.token_hex(32).encode())
+    os.close(descriptor)
+    return path
 
 
 def free_port() -> int:
