@@ -11,16 +11,18 @@ Where there is neither, those tests are skipped and say why.
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import quote, quote_plus
 
 import pytest
 from sqlalchemy import URL, Engine, create_engine, make_url, text
@@ -46,6 +48,35 @@ class Place:
     @property
     def is_sqlite(self) -> bool:
         return self.url.startswith("sqlite")
+
+
+# ------------------------------------------------------------------------------------------------------ the password
+
+
+def encodings(secret: str) -> set[bytes]:
+    """The forms that a careless program may write a secret in."""
+    plain = secret.encode()
+    forms = {plain, quote(secret).encode(), quote(secret, safe="").encode(), quote_plus(secret).encode()}
+    forms |= {quote(form.decode(), safe="").encode() for form in forms}  # as a part of a URL within a URL
+    forms |= {json.dumps(secret)[1:-1].encode(), repr(secret)[1:-1].encode(), plain.hex().encode(), plain[::-1]}
+    for before in range(3):  # what base64 makes of a text depends on where it begins
+        inner = base64.b64encode(b"x" * before + plain)[4:-4]
+        forms |= {inner, inner.translate(bytes.maketrans(b"+/", b"-_"))}
+    return forms | {secret.encode("utf-16-le"), secret.encode("utf-32-le")}
+
+
+_FORMS = encodings(CANARY) | encodings(CANARY.partition("%")[0])  # what follows may be written in other ways yet
+
+
+def traces(content: bytes) -> list[bytes]:
+    """The forms in which the password stands in there."""
+    return [form for form in _FORMS if form in content]
+
+
+def canaries_below(*folders: Path) -> list[Path]:
+    """The files below the folders in which the password stands in some form."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if traces(path.read_bytes())]
 
 
 # --------------------------------------------------------------------------------------------------------- SQLite
@@ -85,44 +116,62 @@ def postgres_server() -> Iterator[URL]:
     if postgres_programs() is None:
         pytest.skip("no PostgreSQL: GROWRES_TEST_PG_URL is not set, and its server programs are not on this machine")
     try:
-        with running_postgres() as server:
-            yield server
+        with PostgresServer() as server:
+            yield server.url
     except (LookupError, subprocess.CalledProcessError, FileNotFoundError) as error:
         pytest.skip(f"PostgreSQL cannot be started: {error}")
 
 
-@contextmanager
-def running_postgres(*, safe: bool = False) -> Iterator[URL]:
-    """A server of one's own while inside, reached through a socket.
+class PostgresServer:
+    """A server of one's own, reached through a socket; it runs while inside, and may be stopped and started there.
 
     Args:
         safe: write through to the disk, as a server does whose data should outlive a power cut.
     """
-    programs = postgres_programs()
-    assert programs is not None
-    as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-    # A socket's path may have 107 bytes at most, which pytest's own folders exceed.
-    folder = Path(tempfile.mkdtemp(prefix="growres-pg-"))
-    data = folder / "data"
 
-    def call(*command: str | Path) -> None:
-        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=folder)
+    def __init__(self, *, safe: bool = False) -> None:
+        programs = postgres_programs()
+        assert programs is not None, "PostgreSQL's server programs are not on this machine"
+        self._programs = programs
+        self._as_user = (
+            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+        )
+        # A socket's path may have 107 bytes at most, which pytest's own folders exceed.
+        self._folder = Path(tempfile.mkdtemp(prefix="growres-pg-"))
+        self._data = self._folder / "data"
+        self._settings = f"-c listen_addresses='' -c unix_socket_directories={self._folder}"
+        self._settings += "" if safe else " -c fsync=off -c full_page_writes=off"
+        self.url = URL.create(
+            "postgresql+psycopg", username="postgres", database="postgres", query={"host": str(self._folder)}
+        )
 
-    try:
-        if as_user:
-            shutil.chown(folder, "postgres", "postgres")
-        call(programs / "initdb", "--no-sync", "--auth=trust", "--encoding=UTF8", "--username=postgres", "-D", data)
-        settings = f"-c listen_addresses='' -c unix_socket_directories={folder}"
-        settings += "" if safe else " -c fsync=off -c full_page_writes=off"
-        call(programs / "pg_ctl", "start", "-w", "-D", data, "-l", folder / "log", "-o", settings)
+    def __enter__(self) -> Self:
         try:
-            yield URL.create(
-                "postgresql+psycopg", username="postgres", database="postgres", query={"host": str(folder)}
-            )
-        finally:
-            call(programs / "pg_ctl", "stop", "-m", "immediate", "-D", data)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            if self._as_user:
+                shutil.chown(self._folder, "postgres", "postgres")
+            initdb = ("initdb", "--no-sync", "--auth=trust", "--encoding=UTF8", "--username=postgres")
+            self._call(*initdb, "-D", self._data)
+            self.start()
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if (self._data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self) -> None:
+        self._call("pg_ctl", "start", "-w", "-D", self._data, "-l", self._folder / "log", "-o", self._settings)
+
+    def stop(self, mode: str) -> None:
+        """Stops it: `fast` ends the sessions, `immediate` is as a power cut."""
+        self._call("pg_ctl", "stop", "-w", "-m", mode, "-D", self._data)
+
+    def _call(self, program: str, *arguments: str | Path) -> None:
+        command = [*self._as_user, self._programs / program, *arguments]
+        subprocess.run(command, check=True, capture_output=True, cwd=self._folder)
 
 
 def postgres_programs() -> Path | None:

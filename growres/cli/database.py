@@ -141,8 +141,8 @@ def copy(
     say(f"Copied {figures.number_of(sum(done.num_rows.values()), 'row')} and compared them.")
     for experiment_id in done.running:
         say(
-            f"growres: warning: experiment {experiment_id} was running: what its driver writes from now on is not in "
-            "the copy. If it still runs, copy again after its end, into another database."
+            f"growres: warning: experiment {experiment_id} is called running. If its driver lives after all, what it "
+            "writes from now on is not in the copy."
         )
     say(f"To use the copy, let {URL_VARIABLE} be {place.for_people}")
     say("Checkpoints, logs and data caches stay in GROWRES_HOME, where both stores find them.")

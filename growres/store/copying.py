@@ -18,9 +18,10 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, func, insert, select, text, update
 
-from growres.errors import ConfigError, SchemaMismatchError, StoreError
+from growres.errors import BusyError, ConfigError, SchemaMismatchError, StoreError
 from growres.store import migration
 from growres.store.database import URL_VARIABLE, Address, Database
+from growres.store.runs import alive_runs
 from growres.store.tables import Base, Experiment
 
 _BATCH = 2_000
@@ -39,7 +40,7 @@ class Copy:
     num_rows: dict[str, int]
     """Rows by table."""
     running: tuple[str, ...]
-    """The experiments that the source says are running: what their drivers write from now on is not in the copy."""
+    """The experiments that the source calls running, though none of their drivers gives a sign of life."""
 
 
 def copy_store(source: Address, target: Address, report: ProgressReport = lambda table, done, total: None) -> Copy:
@@ -48,6 +49,7 @@ def copy_store(source: Address, target: Address, report: ProgressReport = lambda
     A target that cannot be filled whole and checked keeps no row; its schema stays, and the copy may be tried again.
 
     Raises:
+        BusyError: if a driver writes into the source.
         ConfigError: if the target holds rows, or is the source.
         StoreError: if one of the databases is away or refuses, or the copy is not what its source is.
         SchemaMismatchError: if one of the databases has another schema, or tables that growres did not make.
@@ -61,6 +63,7 @@ def copy_store(source: Address, target: Address, report: ProgressReport = lambda
             _refuse_other_schema(source, migration.revision_of(source, connection))
         _prepare(copy)
         with _snapshot(origin) as reading, copy.writing() as writing:
+            _refuse_while_running(source, reading)
             _keep_others_out(writing)
             _refuse_rows(target, writing)
             found = _copy_rows(origin, reading, writing, report)
@@ -94,6 +97,15 @@ def _snapshot(origin: Database) -> Iterator[Connection]:
             connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
             yield connection
+
+
+def _refuse_while_running(source: Address, reading: Connection) -> None:
+    """What a driver writes after this moment would be in the source alone, though it is the copy that is used on."""
+    if running := [run.experiment_id for run in alive_runs(reading)]:
+        raise BusyError(
+            f"Cannot copy {source.for_people} while it is written to: experiment {', '.join(running)} is being run. "
+            f"Wait for its end, or stop it (growres stop {running[0]}) and resume it from the copy."
+        )
 
 
 def _keep_others_out(writing: Connection) -> None:

@@ -220,18 +220,19 @@ def _refuse_newer(address: Address, revision: str | None) -> None:
 
 def _refuse_while_running(address: Address, connection: Connection) -> None:
     """A driver that runs would write by the older schema into the newer one."""
-    if inspect(connection).has_table("run") and (running := being_run(connection)):
+    if not inspect(connection).has_table("run"):
+        return
+    since = seconds_since(Run.heartbeat_at)
+    alive = (Run.ended_at.is_(None), Run.started_at.is_not(None), func.abs(since) < STALE_AFTER_S)
+    if (
+        running := connection.execute(select(Run.experiment_id).where(*alive).order_by(Run.experiment_id))
+        .scalars()
+        .all()
+    ):
         raise BusyError(
             f"Cannot upgrade {address.for_people} while it is written to: experiment {', '.join(running)} is being "
             f"run. Wait for its end, or stop it (growres stop {running[0]}) and resume it after the upgrade."
         )
-
-
-def being_run(connection: Connection) -> list[str]:
-    """The experiments whose drivers give signs of life."""
-    since = seconds_since(Run.heartbeat_at)
-    alive = (Run.ended_at.is_(None), Run.started_at.is_not(None), func.abs(since) < STALE_AFTER_S)
-    return list(connection.scalars(select(Run.experiment_id).where(*alive).order_by(Run.experiment_id)))
 
 
 @contextmanager

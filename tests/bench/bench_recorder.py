@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from growres.store import Recorder
 from tests.bench.measuring import Row
 from tests.bench.stored import STARTED, epochs, new_store, num_epoch_rows
-from tests.databases import in_postgres, postgres_programs, running_postgres
+from tests.databases import PostgresServer, in_postgres, postgres_programs
 
 _NUM_ROWS = 20_000
 _NUM_TRIALS = 20
@@ -26,11 +26,11 @@ def run(quick: bool) -> list[Row]:
     rounds = 1 if quick else 3
     rows = [_row("recorder", "SQLite", [_rows_per_s(None) for _ in range(rounds)])]
     if postgres_programs() is not None:
-        with running_postgres(safe=True) as server:
+        with PostgresServer(safe=True) as server:
 
             def into_postgres(number: int) -> float:
-                in_postgres(server, f"CREATE DATABASE bench_{number}")
-                return _rows_per_s(server.set(database=f"bench_{number}").render_as_string(hide_password=False))
+                in_postgres(server.url, f"CREATE DATABASE bench_{number}")
+                return _rows_per_s(server.url.set(database=f"bench_{number}").render_as_string(hide_password=False))
 
             rows.append(_row("recorder, PostgreSQL", "PostgreSQL", [into_postgres(number) for number in range(rounds)]))
     return rows

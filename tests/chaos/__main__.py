@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.databases import CANARY, PostgresServer, canaries_below
 
 from growres.errors import GrowresError
 from growres.store import RunRow, Store, migration
+from tests.databases import CANARY, PostgresServer, canaries_below
 from tests.jobs.conftest import science
 from tests.jobs.ray_nodes import RayNodes
 

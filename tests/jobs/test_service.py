@@ -259,6 +259,7 @@ def test_needed_runs_only_what_has_no_like_that_has_succeeded(write_spec: SpecWr
     assert submit(write_spec({"fixed": noisy}), launch=launch).num_succeeded == 1
 
 
+@pytest.mark.embedded
 def test_options_that_do_not_go_together_are_refused_before_anything_is_stored(
     write_spec: SpecWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +296,7 @@ def test_a_cluster_that_is_away_leaves_an_experiment_to_go_on_with(write_spec: S
     assert resume(row["id"], backend="inline").status == "succeeded"
 
 
+@pytest.mark.embedded
 def test_watching_goes_on_while_the_store_is_away(write_spec: SpecWriter, home: Path) -> None:
     experiment_id = detach(write_spec({"long": LONG}))
     watch = subprocess.Popen(

@@ -102,7 +102,7 @@ def test_a_store_is_copied_and_what_stays_behind_is_said(growres, experiment, tm
     assert {"experiment: 1 row", "trial: 4 rows", "epoch: 6 rows"} <= set(lines)
     (total,) = (line for line in lines if line.startswith("Copied "))
     assert total.endswith(" rows and compared them.")
-    assert f"experiment {experiment} was running" in answer.err
+    assert f"experiment {experiment} is called running" in answer.err
     assert "stay in GROWRES_HOME" in lines[-1]
     told = growres("results", "--format", "json").json
     monkeypatch.setenv("GROWRES_DATABASE_URL", f"sqlite:///{tmp_path}/copy of 50%.db")

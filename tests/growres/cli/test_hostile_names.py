@@ -85,6 +85,7 @@ def test_a_hostile_path_of_a_data_set_is_refused_in_words(growres, source: str, 
         assert all(line.isprintable() for line in (answer.out + answer.err).split("\n"))
 
 
+@pytest.mark.embedded
 def test_what_is_stored_is_quoted_wherever_it_is_told(growres, experiment: str, home: Path) -> None:
     """Whoever may write into the database can put any text there; it still does not drive a reader's terminal."""
     with sqlite3.connect(home / "growres.db") as database:

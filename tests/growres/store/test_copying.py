@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import insert, select
 
-from growres.errors import ConfigError, SchemaMismatchError, StoreError
+from growres.errors import BusyError, ConfigError, SchemaMismatchError, StoreError
 from growres.events import ArtifactWritten
 from growres.store import NewExperiment, NewTrial, Recorder, Store, migration
 from growres.store.copying import copy_store
@@ -213,13 +213,26 @@ def test_a_copy_is_of_one_moment_though_a_driver_writes_on(place, other_place, f
     assert migration.check(other_place.url) == []
 
 
+def test_a_store_that_a_living_driver_writes_into_is_not_copied(place, other_place, fill):
+    experiment_id = fill()
+    with Store.open(place.url) as store:
+        run = store.runs.claim(experiment_id, backend="local")
+        store.runs.begin(experiment_id, run.run, host="bench", pid=4711)
+        with pytest.raises(BusyError, match=f"experiment {experiment_id} is being run.*growres stop"):
+            copy(place, other_place)
+        assert not any(rows_of(other_place.url).values())
+        store.runs.end(experiment_id, run.run, "succeeded", "done")
+    assert copy(place, other_place).num_rows["run"] == 1
+
+
 def test_the_rows_of_a_long_copy_are_told_as_they_come(place, other_place, fill, monkeypatch):
     fill()
     monkeypatch.setattr("growres.store.copying._BATCH", 16)
     told = []
     copy(place, other_place, report=lambda *about: told.append(about))
     assert [about for about in told if about[0] == "epoch"] == [("epoch", done, 40) for done in (0, 16, 32, 40)]
-    assert list(dict.fromkeys(table for table, *_ in told))[:2] == ["experiment", "trial"]
+    tables = list(dict.fromkeys(table for table, *_ in told))
+    assert tables.index("experiment") < tables.index("trial") < tables.index("epoch")
 
 
 @pytest.mark.parametrize("place", ["postgres"], indirect=True)

@@ -121,7 +121,7 @@ def assert_whole(store, trial):
 def test_who_marks_trials_and_who_records_of_them_wait_for_each_other_in_one_order(place, store, digits):
     # In the table trial 2 comes before trial 10; by their ids, as text, after it.
     experiment_id = store.add_experiment(digits(seeds=5))
-    marking = threading.Thread(target=store.mark_trials, args=(experiment_id, ("queued",), "stopped", "enough"))
+    marking = threading.Thread(target=store.mark_trials, args=(experiment_id, ("queued",), "failed", "no data"))
     recording = threading.Thread(
         target=write_records_of, args=(place.url, [f"{experiment_id}-{index}" for index in (2, 10)])
     )
@@ -135,7 +135,7 @@ def test_who_marks_trials_and_who_records_of_them_wait_for_each_other_in_one_ord
         marking.join()
         recording.join()
         assert num_deadlocks(database) == 0
-    assert store.find_experiment(experiment_id).trial_counts == {"stopped": 10}
+    assert store.find_experiment(experiment_id).trial_counts == {"failed": 10}
 
 
 def write_records_of(url, trial_ids):
