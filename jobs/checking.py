@@ -31,8 +31,9 @@ def check_where_it_runs(store: Store, experiment: ExperimentRow, folder: Path, p
     pinned = with_pinned_data(loaded.experiment)
     images = load_experiment_images(pinned, progress)
     loaded.check_models(num_classes=images.num_classes, in_channels=images.channels, image_size=images.image_size)
-    for trial, config in zip(store.trials(experiment.id), pinned.trials, strict=True):
-        dataset = config.dataset.model_dump(mode="json")
+    pinned_dataset = pinned.dataset.model_dump(mode="json")
+    for trial in store.trials(experiment.id):  # not beside the file's: PostgreSQL keeps no order of variants
+        dataset = {**pinned_dataset, "label_noise": trial.config["dataset"]["label_noise"]}
         if trial.config["dataset"] != dataset:
             store.configure_trial(trial.id, {**trial.config, "dataset": dataset})
     store.add_provenance(experiment.id, provenance(images, None))

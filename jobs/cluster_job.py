@@ -8,6 +8,7 @@ password file of its own. Ray refuses a second job of the same id, and so a run 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import shlex
 import socket
@@ -156,6 +157,7 @@ def is_on_this_machine(address: str) -> bool:
 def _client(address: str) -> Iterator[Any]:
     """Ray's client for jobs; what it raises comes out as errors of ours."""
     # Ray goes to whatever these name, against the address that it is given.
+    logging.getLogger("ray").setLevel(logging.ERROR)  # of its own progress in uploading code it tells on stderr
     hidden = {name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ}
     try:
         from ray.job_submission import JobSubmissionClient

@@ -77,7 +77,7 @@ def newest(experiment_id: str) -> RunRow:
 def wait_for(what: Callable[[], Any], timeout_s: float = 180.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not what():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s"
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {growres('logs', check=False).stdout[-4000:]}"
         time.sleep(0.2)
 
 
@@ -126,9 +126,7 @@ def test_it_runs_under_its_name_outlives_a_node_and_shows_no_password(
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _is_readable(path)]
     assert not [command for command in commands if CANARY.encode() in command]
     # A node leaves with the trial that it trained, and another comes.
-    running = {actor.node_id for actor in actors}
     gone = next(node for node in cluster.nodes.nodes[1:] if _trains(node.pid, workers(stored.id)))
-    assert running
     cluster.nodes.kill(gone)
     cluster.nodes.add_node()
     wait_for_end(stored.id)
