@@ -6,14 +6,14 @@ The experiment and its trials are in the store before any driver begins, and the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
 from growres.config.experiment import Experiment, TrialConfig
 from growres.config.loading import load_experiment
-from growres.errors import BusyError, ClusterError, ConfigError, DataError, GrowresError
+from growres.errors import BusyError, ClusterError, ConfigError, DataError, GrowresError, StoreError
 from growres.store import ExperimentRow, NewExperiment, NewTrial, RunRow, Store
 from jobs.checking import load_experiment_images, with_pinned_data
 from jobs.driver import Backend, RaySettings, drive, run_folder
@@ -236,7 +236,8 @@ def _start(
             drive(store, run, RaySettings(address=launch.address, dashboard_host=launch.dashboard_host), progress)
             return outcome_of(store, experiment_id)
     except GrowresError as error:
-        _give_up(store, run, error)
+        with suppress(StoreError):  # then it is the database that is away, and the error says so
+            _give_up(store, run, error)
         raise
     return outcome_of(store, experiment_id, is_left_running=True)
 

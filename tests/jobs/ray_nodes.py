@@ -13,9 +13,11 @@ import tempfile
 import time
 import urllib.request
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 _UP_WITHIN_S = 120.0
+_NODE_TRIES = 3
 
 
 class RayNodes:
@@ -49,6 +51,8 @@ class RayNodes:
         self._gcs_port, dashboard_port = free_port(), free_port()
         self.address = f"http://127.0.0.1:{dashboard_port}"
         self.nodes: list[subprocess.Popen[bytes]] = []
+        self._logs: dict[int, Path] = {}
+        self._numbers = count()
         head = [
             "--head",
             f"--port={self._gcs_port}",
@@ -59,8 +63,19 @@ class RayNodes:
         self._wait_until_up()
 
     def add_node(self) -> subprocess.Popen[bytes]:
-        """One node more, with one CPU; Ray knows it some seconds later."""
-        return self._start([f"--address=127.0.0.1:{self._gcs_port}"])
+        """One node more, with one CPU, up and known.
+
+        Ray gives a node thirty seconds to start, which on a busy machine is not always enough.
+        """
+        for _ in range(_NODE_TRIES):
+            node = self._start([f"--address=127.0.0.1:{self._gcs_port}"])
+            log = self._log_of(node)
+            while node.poll() is None:
+                if "Ray runtime started" in log.read_text(errors="replace"):
+                    return node
+                time.sleep(0.2)
+            self.nodes.remove(node)
+        raise AssertionError(log.read_text(errors="replace"))
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """The node is gone at once, with all that ran on it."""
@@ -80,10 +95,17 @@ class RayNodes:
         command += ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--disable-usage-stats"]
         command += [f"--dashboard-agent-listen-port={free_port()}", f"--dashboard-agent-grpc-port={free_port()}"]
         command += [f"--metrics-export-port={free_port()}"]
-        with (self.folder / f"node-{len(self.nodes)}.log").open("ab") as log:
+        # Otherwise the nodes of one machine give their workers ports from the same range.
+        command += ["--min-worker-port=0", "--max-worker-port=0"]
+        path = self.folder / f"node-{next(self._numbers)}.log"
+        with path.open("ab") as log:
             node = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, start_new_session=True)
+        self._logs[node.pid] = path
         self.nodes.append(node)
         return node
+
+    def _log_of(self, node: subprocess.Popen[bytes]) -> Path:
+        return self._logs[node.pid]
 
     def _wait_until_up(self) -> None:
         give_up_at = time.monotonic() + _UP_WITHIN_S
