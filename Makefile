@@ -3,6 +3,7 @@
 # make check   what CI runs: ruff, mypy, the test suite
 # make test-postgres   the test suite with PostgreSQL in the place of the SQLite file, wherever a test names no database
 # make slow    the tests that make test leaves out: every network of the zoo at its full size, ten minutes
+# make chaos   ten minutes of killed processes, lost nodes and a database that goes and comes, and what is left of it
 # make bench   the benchmarks: a table, and bench.json
 # Each makes .venv and installs growres into it first, where that has not been done.
 
@@ -19,7 +20,7 @@ IN_PARALLEL = -n $(TEST_PROCESSES) --maxprocesses 4 --dist loadgroup
 INSTALL_VENV = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	apt-get update -qq && apt-get install -y -qq python3-venv; }
 
-.PHONY: demo test test-postgres check lint slow bench clean
+.PHONY: demo test test-postgres check lint slow chaos bench clean
 
 demo: $(INSTALLED)
 	@GROWRES_HOME=.demo $(BIN)/growres submit jobs/presets/digits.yaml
@@ -39,6 +40,9 @@ lint: $(INSTALLED)
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q $(IN_PARALLEL) -m slow
+
+chaos: $(INSTALLED)
+	$(BIN)/python -m tests.chaos --minutes 10
 
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench --output bench.json

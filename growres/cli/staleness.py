@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from growres.store import ExperimentRow, Store
 
 STALE = "stale"
-"""What the status `running` is shown as where nobody runs the experiment any more."""
+"""What `running` and `queued` are shown as where no driver has the experiment any more, or none ever came."""
+
+_UNDER_WAY = ("queued", "running")
 
 
 def stale_among(store: Store, experiments: Collection[ExperimentRow]) -> set[str]:
@@ -19,23 +21,22 @@ def stale_among(store: Store, experiments: Collection[ExperimentRow]) -> set[str
     from growres.home import growres_home
     from jobs.driver_lock import driver_is_gone
 
-    running = [experiment.id for experiment in experiments if experiment.status == "running"]
-    if not running:
+    called = {experiment.id: experiment.status for experiment in experiments if experiment.status in _UNDER_WAY}
+    if not called:
         return set()
-    runs = store.runs.newest_of(running)
     gone = set()
-    for experiment_id in running:
-        run = runs.get(experiment_id)
+    for experiment_id, run in store.runs.newest_of(called).items():
         folder = growres_home() / "runs" / experiment_id
-        if run is not None and (not run.is_open or run.is_stale or driver_is_gone(run, folder)):
+        has_ended = not run.is_open and called[experiment_id] == "running"
+        if has_ended or run.is_stale or driver_is_gone(run, folder):
             gone.add(experiment_id)
     # A driver may have ended properly since the experiments were read.
-    return {experiment_id for experiment_id in gone if store.find_experiment(experiment_id).status == "running"}
+    return {experiment_id for experiment_id in gone if store.find_experiment(experiment_id).status in _UNDER_WAY}
 
 
 def say_how_to_go_on(experiment: ExperimentRow) -> None:
     """On stderr, so that a pipe gets rows only."""
     say(
-        f"{experiment.name} ({experiment.id}) is not being run: its driver is gone. "
-        f"Go on with: {command()} resume {experiment.id}"
+        f"{experiment.name} ({experiment.id}) is not being run: its driver is gone. What it said last: "
+        f"{command()} logs {experiment.id}. Go on with: {command()} resume {experiment.id}"
     )

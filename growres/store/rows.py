@@ -9,6 +9,9 @@ from typing import Any, Literal
 STALE_AFTER_S = 45.0
 """A driver that lives gives a sign every few seconds."""
 
+START_WITHIN_S = 120.0
+"""A run that was asked for and has not begun for so long is given up, unless its cluster still knows of its job."""
+
 Status = Literal["queued", "running", "succeeded", "failed", "stopped", "interrupted"]
 """Of experiments and trials. `stopped` was decided, by a person or a scheduler; `interrupted` is to be gone on from."""
 
@@ -142,5 +145,6 @@ class RunRow:
 
     @property
     def is_stale(self) -> bool:
-        """Whether it began, and its driver has given no sign of life for longer than one that lives would."""
-        return self.is_open and self.started_at is not None and abs(self.silent_s) > STALE_AFTER_S
+        """Whether its driver has given no sign of life for longer than one that lives would, or never began at all."""
+        patience_s = START_WITHIN_S if self.started_at is None else STALE_AFTER_S
+        return self.is_open and abs(self.silent_s) > patience_s

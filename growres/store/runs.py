@@ -23,9 +23,6 @@ from growres.store.transitions import close_attempts, move_trials
 
 VANISHED = "its driver vanished"
 
-_START_WITHIN_S = 120.0
-"""A run that was asked for and did not begin for so long is given up, unless somebody knows of its job."""
-
 _TABLE = cast(Table, Run.__table__)
 
 
@@ -193,16 +190,16 @@ def _lock_newest(connection: Connection, experiment_id: str) -> RunRow | None:
 
 
 def _refuse_if_alive(run: RunRow) -> None:
+    if run.is_stale:
+        return
     watch = f"Watch it with: growres status {run.experiment_id} --watch"
     if run.started_at is None:
-        if run.silent_s < _START_WITHIN_S:
-            raise BusyError(
-                f"Experiment {run.experiment_id} was given to a driver {run.silent_s:.0f} s ago, which has not begun "
-                f"yet. {watch}"
-            )
-    elif not run.is_stale:
-        where = f" on {run.host}, process {run.pid}, which gave a sign of life {max(0.0, run.silent_s):.0f} s ago"
-        raise BusyError(f"Experiment {run.experiment_id} is being run by another driver{where}. {watch}")
+        raise BusyError(
+            f"Experiment {run.experiment_id} was given to a driver {run.silent_s:.0f} s ago, which has not begun "
+            f"yet. {watch}"
+        )
+    where = f" on {run.host}, process {run.pid}, which gave a sign of life {max(0.0, run.silent_s):.0f} s ago"
+    raise BusyError(f"Experiment {run.experiment_id} is being run by another driver{where}. {watch}")
 
 
 def _close(connection: Connection, run: RunRow) -> None:

@@ -90,6 +90,16 @@ def test_a_driver_that_vanished_is_stale_and_another_takes_over(store, experimen
     assert store.runs.beat(experiment_id, 2).is_mine
 
 
+def test_a_run_that_no_driver_ever_began_is_given_up(store, experiment_id, monkeypatch):
+    store.runs.claim(experiment_id, backend="cluster")
+    monkeypatch.setattr(rows, "START_WITHIN_S", 0.2)
+    time.sleep(0.4)
+    assert store.runs.newest(experiment_id).is_stale
+    assert begun(store, experiment_id) == 2
+    with pytest.raises(BusyError, match="run 2, running, is its newest"):
+        store.runs.begin(experiment_id, 1, host="bench", pid=4711)
+
+
 def test_a_silent_driver_is_stale_in_sqlite_and_excused_while_postgres_was_away(store, place, experiment_id, let_pass):
     begun(store, experiment_id)
     let_pass(20)
