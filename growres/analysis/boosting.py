@@ -28,7 +28,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from growres.analysis.points import listed
 from growres.errors import AnalysisError
@@ -259,6 +258,8 @@ class _Pair:
 
     def line_search(self, alpha: float) -> tuple[float, float]:
         """The alpha in [0, 30] with the least Z/m, and that; never more than at the alpha given, where that is one."""
+        from scipy.optimize import minimize_scalar  # as in growres.analysis.paired
+
         found = minimize_scalar(
             lambda alpha: math.log(self.z(alpha)),
             bounds=(0.0, _LARGEST_ALPHA),

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from growres.errors import AnalysisError
 
@@ -161,6 +160,9 @@ def mean_test(drops: NDArray[np.floating], *, confidence: float = 0.95) -> MeanT
     if is_without_spread(drops):
         one_sided, two_sided = _sign_test(int((drops > 0).sum()), int((drops < 0).sum()))
         return MeanTest(p_value=one_sided, p_value_two_sided=two_sided, mean=mean, interval=(math.nan, math.nan))
+    # Here, and not above: scipy is a third of what a worker imports before it trains, and many trials do without it.
+    from scipy import stats
+
     standard_error = float(drops.std(ddof=1)) / math.sqrt(len(drops))
     t = mean / standard_error
     half_width = float(stats.t.ppf(0.5 + confidence / 2, degrees)) * standard_error
@@ -182,12 +184,16 @@ def _sign_test(num_better: int, num_worse: int) -> tuple[float, float]:
     discordant = num_better + num_worse
     if discordant == 0:
         return 1.0, 1.0
+    from scipy import stats
+
     better = float(stats.binomtest(num_better, discordant, alternative="greater").pvalue)
     worse = float(stats.binomtest(num_worse, discordant, alternative="greater").pvalue)
     return better, min(1.0, 2 * min(better, worse))
 
 
 def _adjusted_wald(drops: NDArray[np.float64], confidence: float) -> Interval:
+    from scipy import stats
+
     adjusted = np.concatenate([drops, [1.0, -1.0]])
     half_width = float(stats.norm.ppf(0.5 + confidence / 2)) * float(adjusted.std()) / math.sqrt(len(adjusted))
     mean = float(adjusted.mean())

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import groupby, takewhile
 from typing import Protocol
 
-from scipy.stats import binomtest
-
 from growres.analysis.decay import fit_decay_laws
 from growres.analysis.gain import lacking_to_stop, noise_floor_reached
 from growres.analysis.points import SeedSpread, error_variance, seed_spread, seeds_in_words
@@ -79,6 +77,8 @@ class NoiseFloor:
     def _label_noise_explains(self, progress: GrowthProgress) -> str | None:
         if self.label_noise == 0.0:
             return None
+        from scipy.stats import binomtest  # as in growres.analysis.paired
+
         num_images = progress.num_validation
         test = binomtest(round(progress.val_error * num_images), num_images)
         lower = float(test.proportion_ci(self.config.confidence, method="wilson").low)

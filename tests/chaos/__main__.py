@@ -37,6 +37,8 @@ CALM_S = (4.0, 15.0)
 """Between two accidents."""
 RECOVER_WITHIN_S = 240.0
 FINISH_WITHIN_S = 1200.0
+_TOLD_LATE_S = 1.0
+"""What was trained before an accident may reach the store so long after it."""
 
 
 def experiment(scale: int) -> dict[str, Any]:
@@ -190,11 +192,12 @@ class Scene:
         told = Accident(accident.__name__.replace("_", " "), time.monotonic() - self.started_at)
         self.accidents.append(told)
         print(f"{told.at_s:6.0f} s  {told.what}", flush=True)
-        before = self.num_epochs()
         began = time.monotonic()
         accident()
+        time.sleep(_TOLD_LATE_S)
+        before = self.num_epochs()
         while not self.is_over():
-            if self.num_epochs() > before and self.run().is_open and not self.run().is_stale:
+            if self.num_epochs() > before and self._lives(self.run()):
                 told.recovery_s = time.monotonic() - began
                 print(f"          trains again after {told.recovery_s:.1f} s", flush=True)
                 return
