@@ -5,6 +5,7 @@ Ray reads part of its environment when it is imported, so it is imported only wh
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import logging
 import os
@@ -96,6 +97,8 @@ def asks_for_the_token(url: str, timeout_s: float = 5) -> bool:
         opener.open(f"{url.rstrip('/')}/api/jobs/", timeout=timeout_s).close()
     except urllib.error.HTTPError as error:
         return error.code in (401, 403)
+    except (http.client.HTTPException, ValueError) as error:  # something else answers, or the name cannot be one
+        raise OSError(f"{url} is no dashboard: {error or type(error).__name__}") from error
     return False
 
 

@@ -23,12 +23,13 @@ import growres
 from growres.errors import BusyError, ClusterError, ConfigError
 from growres.home import growres_home
 from growres.store import ExperimentRow, RunRow
-from growres.store.database import URL_VARIABLE, Address, resolve
+from growres.store.database import URL_VARIABLE, resolve
 
 JOB_PREFIX = "growres"
 
 _STOP_WITHIN_S = 60
 """Between SIGTERM and SIGKILL; by default Ray gives a job three seconds, which a Tune run needs more than."""
+_ANSWER_WITHIN_S = 30
 _DONE = ("STOPPED", "SUCCEEDED", "FAILED")
 
 
@@ -70,13 +71,10 @@ def submit_job(address: str, experiment: ExperimentRow, run: RunRow, *, needed: 
     """
     assert run.job_id is not None
     words = ["python", "-m", "growres", "drive", experiment.id, "--run", str(run.run)]
-    words += ["--store", without_password(resolve(None))] + (["--needed"] if needed else [])
-    environment = {
-        "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_WITHIN_S),
-        "PYTHONUNBUFFERED": "1",
-    }
-    if is_on_this_machine(address):
-        environment["GROWRES_HOME"] = str(growres_home())
+    words += ["--store", resolve(None).without_secrets] + (["--needed"] if needed else [])
+    # Behind a loopback address may be a tunnel: the driver takes this folder only if it finds itself on this machine.
+    words += ["--home", f"{socket.gethostname()}:{growres_home()}"] if is_on_this_machine(address) else []
+    environment = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_WITHIN_S), "PYTHONUNBUFFERED": "1"}
     runtime_env: dict[str, Any] = {"env_vars": environment}
     if code is not None:
         runtime_env["working_dir"] = str(code)
@@ -133,15 +131,6 @@ def job_log(address: str, job_id: str) -> str:
         return str(client.get_job_logs(job_id))
 
 
-def without_password(address: Address) -> str:
-    """The address as it may travel: whatever in it could be a password is gone, not blanked."""
-    if address.is_sqlite:
-        return f"sqlite:///{address.path}"
-    secret = [key for key in address.url.query if "password" in key.lower()]
-    bare = address.url.difference_update_query(secret)._replace(password=None)
-    return bare.render_as_string(hide_password=False)
-
-
 def is_on_this_machine(address: str) -> bool:
     """Whether an address such as http://127.0.0.1:8265 is this machine's own."""
     host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
@@ -160,13 +149,28 @@ def _client(address: str) -> Iterator[Any]:
     logging.getLogger("ray").setLevel(logging.ERROR)  # of its own progress in uploading code it tells on stderr
     hidden = {name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ}
     try:
-        from ray.job_submission import JobSubmissionClient
-
-        yield JobSubmissionClient(address)
+        yield _patient_client(address)
     except (RuntimeError, OSError, ValueError) as error:
+        raise _explained(address, error) from error
+    except Exception as error:
+        from ray.exceptions import RayError
+
+        if not isinstance(error, RayError):
+            raise
         raise _explained(address, error) from error
     finally:
         os.environ.update(hidden)
+
+
+def _patient_client(address: str) -> Any:
+    """Ray's own waits for ever for a server that takes a connection and does not answer."""
+    from ray.job_submission import JobSubmissionClient
+
+    class Client(JobSubmissionClient):  # type: ignore[misc]
+        def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
+            return super()._do_request(method, endpoint, **{"timeout": _ANSWER_WITHIN_S, **options})
+
+    return Client(address)
 
 
 def _explained(address: str, error: Exception) -> ClusterError | BusyError:

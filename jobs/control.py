@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from growres.errors import ClusterError, NotFoundError
 from growres.store import RunRow, Stop, Store
 from jobs.detaching import log_path
+from jobs.driver import run_folder
+from jobs.driver_lock import is_held
 from jobs.submission import known_gone
 
 _BEGINS_AN_ENTRY = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
@@ -27,14 +29,11 @@ def stop(store: Store, experiment_id: str, how: Stop) -> str:
     if run is None or not run.is_open:
         return "it is not being run"
     if known_gone(run) is not None or run.is_stale:
+        _end_its_job(run)
         _settle(store, run, "stopped by growres stop; its driver had vanished")
         return "its driver was gone; what was under way can be resumed"
     if run.started_at is None:
-        if run.job_id is not None and run.address is not None:
-            from jobs.cluster_job import stop_job
-
-            with contextlib.suppress(ClusterError):
-                stop_job(run.address, run.job_id)
+        _end_its_job(run)
         _settle(store, run, "stopped by growres stop before it had begun")
         return "it had not begun"
     store.runs.request_stop(experiment_id, run.run, how)
@@ -75,13 +74,19 @@ def of_trial(lines: Iterable[str], trial_id: str) -> Iterator[str]:
             yield line
 
 
-def _signal(run: RunRow) -> None:
+def _end_its_job(run: RunRow) -> None:
     if run.job_id is not None and run.address is not None:
         from jobs.cluster_job import stop_job
 
-        with contextlib.suppress(ClusterError):  # the heartbeat tells it too
+        with contextlib.suppress(ClusterError):
             stop_job(run.address, run.job_id)
-    elif run.host == socket.gethostname() and run.pid is not None:
+
+
+def _signal(run: RunRow) -> None:
+    """The quicker messenger; the heartbeat tells it too."""
+    if run.job_id is not None:
+        _end_its_job(run)
+    elif run.host == socket.gethostname() and run.pid is not None and is_held(run_folder(run.experiment_id)):
         with contextlib.suppress(OSError):
             os.kill(run.pid, signal.SIGTERM)
 

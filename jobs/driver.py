@@ -86,9 +86,15 @@ def drive(store: Store, run: RunRow, ray: RaySettings, progress: Progress) -> No
     """
     experiment = store.find_experiment(run.experiment_id)
     folder = run_folder(experiment.id)
+    asked_for = {trial.id for trial in _to_run(store, experiment.id)}
     with only_driver(folder, experiment.id), closing(Recorder(None, folder / "spool.jsonl")) as recorder:
+        # What an earlier driver left in the spool may have ended trials again that were queued for this one.
+        for trial in store.trials(experiment.id):
+            if trial.id in asked_for and trial.status in ("stopped", "interrupted"):
+                store.mark_trial(trial.id, "queued")
+        trials = _to_run(store, experiment.id)
         store.runs.begin(experiment.id, run.run, host=socket.gethostname(), pid=os.getpid())
-        _Driver(store, experiment, run, ray, recorder, progress).run()
+        _Driver(store, experiment, trials, run, ray, recorder, progress).run()
 
 
 def drive_stored(reference: str, number: int | None, ray: RaySettings, progress: Progress) -> Status:
@@ -101,34 +107,44 @@ def drive_stored(reference: str, number: int | None, ray: RaySettings, progress:
     """
     with Store.open() as store:
         experiment_id = store.find_experiment(reference).id
-        run = _run_to_drive(store, experiment_id, number, progress)
+        run = _run_to_drive(store, experiment_id, number, ray, progress)
         if run is None:
             progress.note(f"{experiment_id} is over: there is nothing to drive")
         else:
             if ray.address is None:
                 ray = dataclasses.replace(ray, address="auto" if run.backend == "cluster" else run.address)
+            store.queue_trials(experiment_id)
             drive(store, run, ray, progress)
         return store.find_experiment(experiment_id).status
 
 
-def _run_to_drive(store: Store, experiment_id: str, number: int | None, progress: Progress) -> RunRow | None:
+def _run_to_drive(
+    store: Store, experiment_id: str, number: int | None, ray: RaySettings, progress: Progress
+) -> RunRow | None:
     """The run that waits for a driver. One that was begun is waited for until its driver is gone for good."""
     is_told = False
     while True:
         newest = store.runs.newest(experiment_id)
         if newest is None:
-            return store.runs.claim(experiment_id, backend="local")
+            return store.runs.claim(experiment_id, backend="local", address=ray.address)
         if number is not None and newest.run > number:
             raise BusyError(f"Cannot be run {number} of {experiment_id}: run {newest.run} has followed it.")
         if newest.is_open and newest.started_at is None:
             return newest
-        if not newest.is_open and newest.status != "interrupted":
+        was_never_begun = newest.started_at is None  # its submission failed, and whoever submitted it was told so
+        if not newest.is_open and (newest.status != "interrupted" or was_never_begun):
             return None
         is_gone = newest.is_stale or driver_is_gone(newest, run_folder(experiment_id))
         if is_gone or not newest.is_open:
             progress.note(f"goes on where run {newest.run} was cut off")
             gone = newest.run if newest.is_open else None
-            return store.runs.claim(experiment_id, backend=newest.backend, address=newest.address, known_gone=gone)
+            return store.runs.claim(
+                experiment_id,
+                backend=newest.backend,
+                address=newest.address,
+                known_gone=gone,
+                job_id=newest.job_id,  # the same job, if it is one that was started again
+            )
         if not is_told:
             progress.note(
                 f"run {newest.run} has process {newest.pid} on {newest.host} for its driver: waiting for its end"
@@ -138,7 +154,7 @@ def _run_to_drive(store: Store, experiment_id: str, number: int | None, progress
 
 
 def _to_run(store: Store, experiment_id: str) -> list[TrialRow]:
-    return [trial for trial in store.trials(experiment_id) if trial.status in ("queued", "running", "interrupted")]
+    return [trial for trial in store.trials(experiment_id) if trial.status in ("queued", "running")]
 
 
 class _Driver:
@@ -146,6 +162,7 @@ class _Driver:
         self,
         store: Store,
         experiment: ExperimentRow,
+        trials: list[TrialRow],
         run: RunRow,
         ray: RaySettings,
         recorder: Recorder,
@@ -162,7 +179,7 @@ class _Driver:
         self._stop = StopRequest()
         self._tasks: dict[str, TrialTask] = {}
         self._is_unchecked = False
-        self._trials = _to_run(store, experiment.id)
+        self._trials = trials
         self._recording = Recording(recorder, progress, {trial.id: trial.attempt for trial in self._trials}, self._stop)
 
     def run(self) -> None:
@@ -176,8 +193,11 @@ class _Driver:
                     self._run_waves()
             except KeyboardInterrupt:
                 self._stop.ask("now", "the user")
+            except SystemExit:  # what Ray's own handler makes of a SIGTERM while it starts
+                self._stop.ask("now", "SIGTERM")
             except BaseException as caught:
                 error = caught
+            self._stop.is_settling = True
             self._settle(error)
         if error is not None:
             self._progress.note(
@@ -190,8 +210,13 @@ class _Driver:
         if self._experiment.data_fingerprint is not None:
             return
         self._is_unchecked = True
-        check_where_it_runs(self._store, self._experiment, self._folder, self._progress)
+        self._once_stored(
+            lambda: check_where_it_runs(self._store, self._experiment, self._folder, self._progress), _WAIT_FOR_STORE_S
+        )
         self._is_unchecked = False
+        self._once_stored(self._leave_out_what_is_not_needed, _WAIT_FOR_STORE_S)
+
+    def _leave_out_what_is_not_needed(self) -> None:
         self._experiment = self._store.find_experiment(self._experiment.id)
         alike = stop_what_is_not_needed(self._store, self._experiment.id) if self._ray.needed else {}
         if alike:
@@ -208,7 +233,8 @@ class _Driver:
         return ray_session(address, self._home, dashboard_host=self._ray.dashboard_host)
 
     def _tell_beginning(self, dashboard_url: str | None) -> None:
-        self._store.runs.set_dashboard(self._experiment.id, self._run.run, dashboard_url)
+        with suppress(StoreError):  # it can be done without
+            self._store.runs.set_dashboard(self._experiment.id, self._run.run, dashboard_url)
         trials = [(trial.id, trial.variant, trial.seed) for trial in self._trials]
         self._progress.started(self._experiment.id, self._experiment.name, trials, dashboard_url)
         if self._run.backend != "inline":
@@ -266,8 +292,7 @@ class _Driver:
             self._recorder.flush()
             self._progress.close()
             return
-        for trial_id in self._recording.open_trials:
-            self._recording.catch_up(trial_id, past_events(self._tasks[trial_id]))
+        self._catch_up()
         self._name_who_stopped()
         reason = self._reason(error)
         was_stopped = self._stop.how is not None and error is None
@@ -283,9 +308,16 @@ class _Driver:
         finally:
             self._progress.close()
 
+    def _catch_up(self) -> None:
+        for trial_id in self._recording.open_trials:
+            try:
+                self._recording.catch_up(trial_id, past_events(self._tasks[trial_id]))
+            except Exception:  # such as no memory for its checkpoint: a resume tells of it
+                logger.warning("trial %s: what its checkpoint tells could not be read", trial_id, exc_info=True)
+
     def _name_who_stopped(self) -> None:
         """A signal may be the quicker messenger of a stop that was asked for in the store."""
-        if self._stop.by == "SIGTERM":
+        if self._stop.by == "SIGTERM" and not self._recorder.degraded:
             with suppress(StoreError):
                 asked = self._store.runs.beat(self._experiment.id, self._run.run).stop
                 self._stop.by = STOPPED[asked] if asked else self._stop.by
@@ -297,9 +329,12 @@ class _Driver:
 
     def _write_end(self, ended: AttemptEnded, reason: str | None) -> None:
         experiment_id = self._experiment.id
+        if not self._store.runs.beat(experiment_id, self._run.run).is_mine:
+            self._progress.note(f"{experiment_id} has another driver now; how this one ended is not written of it")
+            return
         self._store.mark_trials(
             experiment_id,
-            ("queued", "running"),
+            ("queued", "running", "interrupted") if ended.status == "stopped" else ("queued", "running"),
             ended.status,
             ended.reason,
             stopped_by=ended.stopped_by,
@@ -320,6 +355,9 @@ class _Driver:
                     raise StoreError(f"Cannot write to the database {self._store.url_for_people}: it is away.")
                 return action()
             except StoreError as error:
+                if self._stop.is_hurried:
+                    give_up_at = min(give_up_at, time.monotonic() + _WAIT_WHEN_STOPPED_S)
+                    self._stop.is_hurried = False
                 if time.monotonic() >= give_up_at:
                     raise StoreError(
                         f"{error} The last events wait in {self._folder / 'spool.jsonl'}; they are written by: "

@@ -13,7 +13,7 @@ from types import FrameType
 from growres.errors import EXIT_INTERRUPTED
 from growres.store import Stop
 
-_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "the end of its terminal"}
 
 
 class StopRequest:
@@ -28,9 +28,13 @@ class StopRequest:
         """Who asked, in words: 'Ctrl-C', 'growres stop'."""
         self.is_superseded = False
         """Whether another driver has the experiment now, so that nothing more may be written of it."""
+        self.is_settling = False
+        """Whether the run is over and its end is being written down, which no request cuts off any more."""
         self._hears_signals = False
         self._has_heard_one = False
         self._is_own_signal = False
+        self.is_hurried = False
+        """Whether a signal came while the end was being written down: whoever sent it may send SIGKILL soon."""
 
     @property
     def reason(self) -> str:
@@ -38,9 +42,10 @@ class StopRequest:
 
     def ask(self, how: Stop, by: str, *, superseded: bool = False) -> None:
         """Asks for a stop. `now` goes before `epoch`, and the first who asks is remembered."""
-        if self.how == "now" or self.how == how:
+        self.is_superseded |= superseded
+        if self.is_settling or self.how == "now" or self.how == how:
             return
-        self.how, self.by, self.is_superseded = how, by, superseded
+        self.how, self.by = how, by
         if how == "now" and self._hears_signals and threading.current_thread() is not threading.main_thread():
             self._is_own_signal = True
             os.kill(os.getpid(), signal.SIGINT)
@@ -69,16 +74,21 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._hears_signals = True
             for number in _SIGNALS:
-                signal.signal(number, self._handle)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+                    signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._is_own_signal:
             self._is_own_signal = False
-            raise KeyboardInterrupt
+            if not self.is_settling:
+                raise KeyboardInterrupt
+            return
         if self._has_heard_one:
             _exit_at_once()
         self._has_heard_one = True
-        if self.how != "now":  # otherwise it is under way, and must not be cut off
+        if self.is_settling:
+            self.is_hurried = True
+        elif self.how != "now":  # otherwise it is under way, and must not be cut off
             self.ask("now", _SIGNALS[signal.Signals(number)])
             raise KeyboardInterrupt
 

@@ -10,14 +10,16 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
+from urllib.parse import urlsplit
 
 from growres.config.experiment import Experiment, TrialConfig
 from growres.config.loading import load_experiment
 from growres.errors import BusyError, ClusterError, ConfigError, DataError, GrowresError, StoreError
 from growres.store import ExperimentRow, NewExperiment, NewTrial, RunRow, Store
+from growres.store.runs import VANISHED
 from jobs.checking import load_experiment_images, with_pinned_data
 from jobs.driver import Backend, RaySettings, drive, run_folder
-from jobs.driver_lock import driver_is_gone
+from jobs.driver_lock import driver_is_gone, refuse_if_held
 from jobs.needed import stop_what_is_not_needed, summary
 from jobs.progress import Progress, Silence
 from jobs.provenance import provenance
@@ -54,8 +56,24 @@ class Launch:
                 )
             case "inline" if self.address is not None:
                 raise ConfigError("The backend inline starts no Ray: leave --address out, or use --backend local.")
+        if self.address is not None and self.address not in ("auto", "local"):
+            _check_address(self.address)
         if self.ship_code and self.backend != "cluster":
             raise ConfigError("Only a cluster can be sent code: leave --ship-code out, or use --backend cluster.")
+
+
+def _check_address(address: str) -> None:
+    """It is kept in the store and shown: a password in it would be, too."""
+    try:
+        parts = urlsplit(address if "//" in address else f"//{address}")
+        is_one = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_one, parts = False, urlsplit("")
+    if not is_one or parts.username is not None:
+        seen = address.rpartition("@")[2]
+        raise ConfigError(
+            f"Cannot use the address {seen!r}: it must be http://HOST:PORT, without a user or a password."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,11 +227,15 @@ def _start(
     if not _is_anything_left(store, experiment_id, failed=failed, unfinished=unfinished):
         experiment = store.find_experiment(experiment_id)
         progress.note("nothing is left to run" + _say_of_failed(experiment))
-        if experiment.status in ("queued", "running"):  # its driver vanished after the last trial
-            store.finish_experiment(experiment_id)
+        newest = store.runs.newest(experiment_id)
+        if experiment.status in ("queued", "running") and (newest is None or newest.is_stale or known_gone(newest)):
+            status = store.finish_experiment(experiment_id)  # its driver vanished after the last trial
+            if newest is not None:
+                store.runs.end(experiment_id, newest.run, status, VANISHED)
         return outcome_of(store, experiment_id)
     newest = store.runs.newest(experiment_id)
     _refuse_if_its_job_runs(newest)
+    refuse_if_held(run_folder(experiment_id), experiment_id)  # a driver that is only suspended still has its lock
     is_cluster = launch.backend == "cluster"
     run = store.runs.claim(
         experiment_id,
@@ -235,9 +257,11 @@ def _start(
         else:
             drive(store, run, RaySettings(address=launch.address, dashboard_host=launch.dashboard_host), progress)
             return outcome_of(store, experiment_id)
-    except GrowresError as error:
+    except BaseException as error:
         with suppress(StoreError):  # then it is the database that is away, and the error says so
             _give_up(store, run, error)
+        if isinstance(error, OSError):
+            raise GrowresError(f"Cannot start a driver for {experiment_id}: {error}") from error
         raise
     return outcome_of(store, experiment_id, is_left_running=True)
 
@@ -266,15 +290,28 @@ def _driver_options(launch: Launch) -> list[str]:
     return options + (["--address", launch.address] if launch.address else [])
 
 
-def _give_up(store: Store, run: RunRow, error: GrowresError) -> None:
+def _give_up(store: Store, run: RunRow, error: BaseException) -> None:
     """A run that could not even begin leaves the experiment as something to go on with."""
     newest = store.runs.newest(run.experiment_id)
-    if newest is None or newest.run != run.run or newest.started_at is not None:
+    if newest is None or newest.run != run.run or newest.started_at is not None or not newest.is_open:
         return  # its driver has begun, and has settled it
-    reason = f"it could not be started: {error}"
+    if run.job_id is not None and _has_job(run):
+        return  # the cluster took it, though its answer was lost
+    reason = f"it could not be started: {str(error) or type(error).__name__}"
     store.mark_trials(run.experiment_id, ("queued", "running"), "interrupted", reason)
     store.finish_experiment(run.experiment_id, reason)
     store.runs.end(run.experiment_id, run.run, "interrupted", reason)
+
+
+def _has_job(run: RunRow) -> bool:
+    from jobs.cluster_job import job_state
+
+    assert run.job_id is not None and run.address is not None
+    try:
+        state = job_state(run.address, run.job_id)
+    except ClusterError:
+        return False
+    return state is not None and not state.is_over
 
 
 def _refuse_if_its_job_runs(run: RunRow | None) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import traceback
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,11 @@ class RecorderCallback(tune.Callback):  # type: ignore[misc]
             return
         if "traceback" in result:
             self._recording.detail(trial_id, result["traceback"])
-        event = events.from_dict(result["event"])
+        try:
+            event = events.from_dict(result["event"])
+        except (LookupError, TypeError) as error:  # raised into Tune, it would end the other trials too
+            reason = f"its worker tells what this growres does not know ({error}): the machines have different versions"
+            event = AttemptEnded(status="failed", reason=reason)
         self._recording.event(trial_id, event, gpu_mem_bytes=result.get("gpu_mem_bytes"))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -253,8 +258,9 @@ _LOST_WORKER = "its worker process died"
 
 def _why_the_worker_died(trial: Trial) -> str:
     """In words, from the traceback that Tune wrote down for the trial."""
-    path = trial.error_file
-    lines = Path(path).read_text(errors="replace").split("\n") if path and Path(path).exists() else []
+    lines: list[str] = []
+    with suppress(OSError):
+        lines = Path(trial.error_file or "").read_text(errors="replace").split("\n")
     told = [line.strip() for line in lines if line.strip()]
     last = told[-1] if told else "no traceback was left"
     text = "\n".join(told)

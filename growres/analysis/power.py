@@ -15,7 +15,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
 
 from growres.analysis.spending import check_level
 from growres.errors import AnalysisError
@@ -72,6 +71,8 @@ def detectable_drop(
     _check_num_images(num_images)
     if task.lack(num_images, error) > 0:
         return math.inf
+    from scipy import optimize  # as in growres.analysis.paired
+
     return float(optimize.brentq(lambda drop: task.lack(num_images, drop), 0, error, rtol=1e-6, xtol=1e-9))
 
 
@@ -127,6 +128,8 @@ def mcnemar_power(num_images: int, drop: float, discordant: float, *, alpha: flo
             f"Cannot detect a drop of {drop:g} with {discordant:g} of the images discordant: the discordant fraction "
             f"is above 0, at most 1, and no smaller than the drop. Raise it, or name a smaller drop."
         )
+    from scipy import stats
+
     lowest, highest = stats.binom.ppf([_TAILS, 1 - _TAILS], num_images, discordant)
     # Of very many counts an odd stride takes a sample of both odd and even ones, whose critical values differ by turns.
     stride = int(highest - lowest) // _MOST_COUNTS | 1
@@ -166,6 +169,8 @@ class _Task:
     def usual_images(self, drop: float) -> int:
         """The images needed by the usual formula (Connor 1987), which takes the binomial for a normal."""
         discordant = self.discordant_at(drop)
+        from scipy import stats
+
         level, chance = (float(stats.norm.ppf(p)) for p in (1 - self.alpha, self.power))
         spread = level * math.sqrt(discordant) + chance * math.sqrt(discordant - drop**2)
         return math.ceil(min(math.sqrt(0.9 * _MOST_IMAGES), spread / drop) ** 2)

@@ -77,6 +77,12 @@ class Logbook:
             self._print(line)
         self._kept = []
 
+    def end(self) -> None:
+        """Closes the file that it was given."""
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+
     def _write(self, first: str, message: str) -> None:
         moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         text = "\n".join(figures.text(line) for line in message.splitlines())
@@ -143,7 +149,10 @@ class _Both:
 def with_logbook(shown: Progress) -> Iterator[Progress]:
     """A progress that shows what it is told, and also writes it into the experiment's log once that has an id."""
     logbook = Logbook()
-    yield _Both(shown, logbook)
+    try:
+        yield _Both(shown, logbook)
+    finally:
+        logbook.end()
 
 
 def on_stdout() -> Logbook:

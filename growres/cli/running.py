@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -35,6 +36,10 @@ def drive(
     store: Annotated[
         str | None, typer.Option("--store", help="The database's address, where GROWRES_DATABASE_URL has none.")
     ] = None,
+    home: Annotated[
+        str | None,
+        typer.Option("--home", metavar="HOST:PATH", help="GROWRES_HOME on that host, where none is set there."),
+    ] = None,
     needed: Annotated[bool, typer.Option("--needed", help="Skip trials whose like has succeeded.")] = False,
 ) -> None:
     """Be the driver of a stored experiment, and log to stdout. This is what a detached run and a cluster's job do.
@@ -47,6 +52,9 @@ def drive(
 
     if store and not os.environ.get(URL_VARIABLE):
         os.environ[URL_VARIABLE] = store
+    host, _, path = (home or "").partition(":")
+    if host == socket.gethostname():
+        os.environ.setdefault("GROWRES_HOME", path)
     for package in ("growres", "jobs", "zoo"):
         logging.getLogger(package).setLevel(min(logging.INFO, logging.getLogger(package).level))
     from jobs.driver import RaySettings, drive_stored
@@ -124,12 +132,14 @@ def _follow(store: Store, run: RunRow, trial_id: str | None) -> None:
     """Prints what comes, until the run is over. A store or a cluster that is away is waited for: nothing is lost."""
     from jobs import control
 
-    num_shown, is_away = 0, False
+    num_shown, is_away, job_id = 0, False, run.job_id
     try:
         while True:
             try:
                 newest = store.runs.newest(run.experiment_id) or run
                 is_over = not newest.is_open or newest.is_stale
+                if newest.job_id != job_id:  # a log of its own
+                    num_shown, job_id = 0, newest.job_id
                 num_shown = _print_new(control.log_of(store, newest), num_shown, trial_id)
                 is_away = False
             except (StoreError, ClusterError) as error:

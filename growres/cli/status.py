@@ -91,16 +91,25 @@ class _EpochsToCome:
     """How long trials that are under way will still take, at most: epochs that may come, at the pace of those past."""
 
     def __init__(self, store: Store, experiment: ExperimentRow) -> None:
-        from growres.config.expansion import most_epochs
-        from growres.config.experiment import AshaConfig, TrialConfig
-
-        given = experiment.spec.get("scheduler")
-        scheduler = AshaConfig.model_validate(given) if given else None
+        self._scheduler = experiment.spec.get("scheduler")
         self._most = {
-            trial.id: most_epochs(TrialConfig.model_validate(trial.config), scheduler)
+            trial.id: self._most_epochs(trial.config)
             for trial in store.trials(experiment.id)
             if trial.status in ("queued", "running", "interrupted") and trial.config.get("training")
         }
+
+    def _most_epochs(self, config: dict[str, Any]) -> int | None:
+        """None where it has no bound, or where another growres wrote it."""
+        from pydantic import ValidationError
+
+        from growres.config.expansion import most_epochs
+        from growres.config.experiment import AshaConfig, TrialConfig
+
+        try:
+            scheduler = AshaConfig.model_validate(self._scheduler) if self._scheduler else None
+            return most_epochs(TrialConfig.model_validate(config), scheduler)
+        except ValidationError:
+            return None
 
     def of(self, row: dict[str, Any]) -> float | None:
         most, pace_s = self._most.get(row["trial_id"]), row["mean_epoch_s"]

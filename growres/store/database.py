@@ -48,6 +48,11 @@ _HINT_SQLITE = "See that the file can be read and written."
 _HINT_POSTGRES = "See that the server runs and that {variable} names it."
 
 
+def _is_secret(key: str) -> bool:
+    """Whether an option of the address may hold a secret: password, oauth_client_secret, scram_client_key."""
+    return any(sign in key.lower() for sign in ("password", "secret", "scram"))
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A database's resolved address; `embedded` is the SQLite file in GROWRES_HOME, reached without naming it."""
@@ -72,16 +77,25 @@ class Address:
         """The address without its password, to be shown: a file's path as it is, not as a URL would spell it."""
         if self.is_sqlite:
             return f"sqlite:///{self.path}"
-        hidden = {key: "hidden" for key in self.url.query if "password" in key.lower()}
+        hidden = {key: "hidden" for key in self.url.query if _is_secret(key)}
         return self.url.update_query_dict(hidden).render_as_string(hide_password=True)
 
     def __str__(self) -> str:
         return self.for_people
 
     @property
+    def without_secrets(self) -> str:
+        """The address as it may travel: whatever in it could be a password is gone, not blanked."""
+        if self.is_sqlite:
+            return f"sqlite:///{self.path}"
+        secret = [key for key in self.url.query if _is_secret(key)]
+        bare = self.url.difference_update_query(secret)._replace(password=None)
+        return bare.render_as_string(hide_password=False)
+
+    @property
     def secrets(self) -> list[str]:
         """The passwords that the address holds."""
-        in_query = [str(value) for key, value in self.url.query.items() if "password" in key.lower()]
+        in_query = [str(value) for key, value in self.url.query.items() if _is_secret(key)]
         return ([str(self.url.password)] if self.url.password else []) + in_query
 
     def scrub(self, text: str) -> str:

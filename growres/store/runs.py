@@ -70,12 +70,14 @@ class Runs:
         address: str | None = None,
         known_gone: int | None = None,
         job_prefix: str | None = None,
+        job_id: str | None = None,
     ) -> RunRow:
         """Makes the experiment's next run, queued; of any number who try at once, one succeeds.
 
         Args:
             known_gone: the number of a run that may look alive and is known to be gone.
             job_prefix: the run will be the Ray job `<job_prefix>-<run>`.
+            job_id: the run is this Ray job already.
         Raises:
             BusyError: if the experiment has a run that is alive, or was just asked for.
         """
@@ -94,7 +96,7 @@ class Runs:
                 "status": "queued",
                 "backend": backend,
                 "address": storable(address),
-                "job_id": f"{job_prefix}-{number}" if job_prefix else None,
+                "job_id": f"{job_prefix}-{number}" if job_prefix else job_id,
                 "submitted_at": clock.now(),
                 "heartbeat_at": clock.now(),
             }
@@ -157,7 +159,7 @@ class Runs:
             return connection.execute(update(Run).where(*this).values(values)).rowcount > 0
 
     def alive(self) -> list[RunRow]:
-        """The runs whose drivers are there."""
+        """The runs whose drivers are there, or are about to be."""
         with self._database.reading() as connection:
             return alive_runs(connection)
 
@@ -168,7 +170,7 @@ class Runs:
 
 def alive_runs(connection: Connection) -> list[RunRow]:
     """`Runs.alive`, inside a transaction."""
-    rows = connection.execute(_rows().where(Run.ended_at.is_(None), Run.started_at.is_not(None))).mappings()
+    rows = connection.execute(_rows().where(Run.ended_at.is_(None))).mappings()
     return [run for run in (RunRow(**row) for row in rows) if not run.is_stale]
 
 

@@ -297,7 +297,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=int, default=6, help="how much there is to train")
+    parser.add_argument("--scale", type=int, default=10, help="how much there is to train")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="growres-chaos-"))
     spec = folder / "chaos.yaml"
@@ -318,11 +318,12 @@ def main() -> int:
                 os.environ.update(nodes.client_variables)
                 scene = Scene(home, spec, nodes, postgres, random.Random(options.seed))
                 problems = _play(scene, options.minutes, expected)
+                summary = _summary(scene, options.seed)
             finally:
                 nodes.close()
     for problem in problems:
         print(f"WRONG: {problem}")
-    print(json.dumps(_summary(scene, options.seed), indent=1))
+    print(json.dumps(summary, indent=1))
     if problems:
         print(f"everything is kept in {folder}")
         return 1

@@ -25,7 +25,7 @@ from tests.jobs.conftest import FIXED, GROWN, SpecWriter, science
 from tests.jobs.ray_nodes import RayNodes
 
 # One process takes these and the other tests on Ray, where the suite runs in several.
-pytestmark = [pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def test_a_job_that_is_stopped_or_killed_is_gone_on_with_by_another(cluster: Clu
     second = newest(experiment_id)
     assert second.job_id == f"growres-{experiment_id}-2" and second.pid is not None
     refused = growres("resume", experiment_id, check=False)
-    assert refused.returncode == 2 and "being run by another driver" in refused.stderr
+    assert refused.returncode == 2 and "being run by another" in refused.stderr
     os.kill(second.pid, signal.SIGKILL)
     wait_for(lambda: (state := job_state(cluster.nodes.address, str(second.job_id))) and state.is_over)
     kept = num_epochs(experiment_id)[trial_id]

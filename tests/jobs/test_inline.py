@@ -206,7 +206,7 @@ def test_a_second_driver_of_the_same_experiment_is_refused(write_spec: SpecWrite
 
     def intrude(trial_id: str, event: object) -> None:
         if isinstance(event, TrialFinished):
-            with pytest.raises(GrowresError, match="being run by another driver") as refused:
+            with pytest.raises(GrowresError, match="being run by another process") as refused:
                 resume("latest", backend="inline")
             refusals.append(refused)
 
