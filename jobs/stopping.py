@@ -74,7 +74,8 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._hears_signals = True
             for number in _SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+                is_ignored = signal.getsignal(number) is signal.SIG_IGN
+                if number is not signal.SIGHUP or not is_ignored:  # nohup has it ignored
                     signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
