@@ -14,6 +14,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Select, Table, func, insert, select, update
 
 from growres.errors import BusyError
+from growres.store import clock as process_clock
 from growres.store import database_clock as clock
 from growres.store.columns import storable
 from growres.store.database import Database
@@ -123,7 +124,8 @@ class Runs:
                     status="running",
                     reason=None,
                     ended_at=None,
-                    started_at=func.coalesce(Experiment.started_at, clock.now()),
+                    # By this process's clock, as its end will be.
+                    started_at=func.coalesce(Experiment.started_at, process_clock.now()),
                 )
             )
             return _get(connection, experiment_id, run)
