@@ -113,7 +113,6 @@ def drive_stored(reference: str, number: int | None, ray: RaySettings, progress:
         else:
             if ray.address is None:
                 ray = dataclasses.replace(ray, address="auto" if run.backend == "cluster" else run.address)
-            store.queue_trials(experiment_id)
             drive(store, run, ray, progress)
         return store.find_experiment(experiment_id).status
 
@@ -138,13 +137,15 @@ def _run_to_drive(
         if is_gone or not newest.is_open:
             progress.note(f"goes on where run {newest.run} was cut off")
             gone = newest.run if newest.is_open else None
-            return store.runs.claim(
+            run = store.runs.claim(
                 experiment_id,
                 backend=newest.backend,
                 address=newest.address,
                 known_gone=gone,
                 job_id=newest.job_id,  # the same job, if it is one that was started again
             )
+            store.queue_trials(experiment_id)  # what was cut off; of a run that waits, its submission has chosen them
+            return run
         if not is_told:
             progress.note(
                 f"run {newest.run} has process {newest.pid} on {newest.host} for its driver: waiting for its end"

@@ -200,16 +200,22 @@ def known_gone(run: RunRow | None) -> int | None:
         return None
     if driver_is_gone(run, run_folder(run.experiment_id)):
         return run.run
-    if run.job_id is not None and run.address is not None and (run.is_stale or run.started_at is None):
-        from jobs.cluster_job import job_state
-
-        try:
-            state = job_state(run.address, run.job_id)
-        except ClusterError:
-            return None
-        if state is None or state.is_over:
-            return run.run
+    if (run.is_stale or run.started_at is None) and _job_is_over(run):
+        return run.run
     return None
+
+
+def _job_is_over(run: RunRow) -> bool | None:
+    """Whether the run's job has ended or is not known any more; None without a job, or where its cluster is away."""
+    if run.job_id is None or run.address is None:
+        return None
+    from jobs.cluster_job import job_state
+
+    try:
+        state = job_state(run.address, run.job_id)
+    except ClusterError:
+        return None
+    return state is None or state.is_over
 
 
 # ------------------------------------------------------------------------------------------------------ starting
@@ -295,23 +301,12 @@ def _give_up(store: Store, run: RunRow, error: BaseException) -> None:
     newest = store.runs.newest(run.experiment_id)
     if newest is None or newest.run != run.run or newest.started_at is not None or not newest.is_open:
         return  # its driver has begun, and has settled it
-    if run.job_id is not None and _has_job(run):
+    if _job_is_over(run) is False:
         return  # the cluster took it, though its answer was lost
     reason = f"it could not be started: {str(error) or type(error).__name__}"
     store.mark_trials(run.experiment_id, ("queued", "running"), "interrupted", reason)
     store.finish_experiment(run.experiment_id, reason)
     store.runs.end(run.experiment_id, run.run, "interrupted", reason)
-
-
-def _has_job(run: RunRow) -> bool:
-    from jobs.cluster_job import job_state
-
-    assert run.job_id is not None and run.address is not None
-    try:
-        state = job_state(run.address, run.job_id)
-    except ClusterError:
-        return False
-    return state is not None and not state.is_over
 
 
 def _refuse_if_its_job_runs(run: RunRow | None) -> None:
@@ -320,19 +315,10 @@ def _refuse_if_its_job_runs(run: RunRow | None) -> None:
     Raises:
         BusyError: if it is.
     """
-    if run is None or not run.is_stale or run.job_id is None or run.address is None:
-        return
-    from jobs.cluster_job import job_state
-
-    try:
-        state = job_state(run.address, run.job_id)
-    except ClusterError:
-        return
-    if state is not None and not state.is_over:
+    if run is not None and run.is_stale and _job_is_over(run) is False:
         raise BusyError(
-            f"Experiment {run.experiment_id} still has its job {run.job_id} on {run.address}, which is {state.status}, "
-            f"though its driver has not been heard of for {run.silent_s:.0f} s. "
-            f"End it with: growres stop {run.experiment_id} --now"
+            f"Experiment {run.experiment_id} still has its job {run.job_id} on {run.address}, though its driver has "
+            f"not been heard of for {run.silent_s:.0f} s. End it with: growres stop {run.experiment_id} --now"
         )
 
 

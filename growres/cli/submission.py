@@ -99,7 +99,6 @@ def submit(
     )
     _run(
         lambda progress: submission.submit(path, overrides=overrides or [], launch=launch, progress=progress),
-        launch,
         watch_it,
         output,
     )
@@ -123,7 +122,6 @@ def resume(
     launch = _launch_again(experiment, backend, address, detach, watch_it, ship_code, dashboard_host)
     _run(
         lambda progress: submission.resume(experiment, failed=failed, launch=launch, progress=progress),
-        launch,
         watch_it,
         Format.JSON if as_json else output,
     )
@@ -151,7 +149,6 @@ def retry(
         lambda progress: submission.resume(
             experiment, failed=failed, unfinished=False, launch=launch, progress=progress
         ),
-        launch,
         watch_it,
         Format.JSON if as_json else output,
     )
@@ -180,7 +177,7 @@ def _launch_again(
     )
 
 
-def _run(start: Callable[[Progress], Outcome], launch: Launch, watch_it: bool, output: Format) -> None:
+def _run(start: Callable[[Progress], Outcome], watch_it: bool, output: Format) -> None:
     view = ProgressView()
     try:
         with with_logbook(view) as progress:

@@ -18,8 +18,10 @@ from sqlalchemy import URL
 from growres.errors import ConfigError, DataError, GrowresError
 from growres.events import AttemptStarted, EpochFinished, Event, TrialFinished
 from growres.store import RunRow, Store
+from growres.training.checkpoint import checkpoint_path, load_checkpoint
 from jobs import heartbeat
 from jobs.control import of_trial
+from jobs.driver import RaySettings, drive_stored, run_folder
 from jobs.submission import Launch, Outcome, resume, submit
 from tests.databases import postgres_place
 from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science
@@ -135,7 +137,13 @@ def test_a_run_is_stopped_from_another_process_and_resumed(write_spec: SpecWrite
     kept = num_epochs(trials[0].id)
     witness = Witness(lambda trial_id, event: _stop_after_one_more(witness, event))
     resume(experiment_id, backend="inline", progress=witness)
-    assert num_epochs(trials[0].id) == kept + 1, "every epoch once, and none lost"
+    # A signal takes its time to the main thread, which may finish one more epoch meanwhile: its checkpoint tells of it.
+    path = checkpoint_path(run_folder(experiment_id), trials[0].id)
+    told = [event["epoch"] for event in load_checkpoint(path)["events"] if event["event"] == "EpochFinished"]
+    with Store.open() as store:
+        stored = [row["epoch"] for row in store.epochs(trials[0].id)]
+    assert stored == told == list(range(1, len(stored) + 1)), "every epoch once, and none lost"
+    assert len(stored) > kept
 
 
 @pytest.mark.slow
@@ -370,6 +378,13 @@ def test_retry_runs_what_failed_and_leaves_what_was_interrupted(write_spec: Spec
     again = resume(outcome.experiment_id, failed=True, unfinished=False, backend="inline", progress=witness)
     assert {trial_id for trial_id, _ in witness.events} == {f"{outcome.experiment_id}-1"}
     assert (again.num_failed, again.num_unfinished, again.status) == (1, 1, "stopped")
+    # And so does a driver of its own, as --detach leaves one behind.
+    with Store.open() as store:
+        run = store.runs.claim(outcome.experiment_id, backend="inline").run
+        store.queue_trials(outcome.experiment_id, failed=True, unfinished=False)
+    witness = Witness()
+    drive_stored(outcome.experiment_id, run, RaySettings(), witness)
+    assert {trial_id for trial_id, _ in witness.events} == {f"{outcome.experiment_id}-1"}
 
 
 def _stop_at_the_second_trial(trial_id: str, event: Event) -> None:
