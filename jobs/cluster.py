@@ -216,15 +216,33 @@ def _check_that_the_token_will_be_asked_for(dashboard_host: str) -> None:
 def _start(dashboard_host: str) -> str | None:
     import ray
 
-    context = ray.init(
-        address=LOCAL,
-        include_dashboard=True,
-        dashboard_host=dashboard_host,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=_OBJECT_STORE_BYTES,
-    )
+    with _ports_on_loopback():
+        context = ray.init(
+            address=LOCAL,
+            include_dashboard=True,
+            dashboard_host=dashboard_host,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=_OBJECT_STORE_BYTES,
+        )
+    (node,) = ray.nodes()
+    if not is_loopback(str(node["NodeManagerAddress"])):
+        ray.shutdown()
+        raise RuntimeError(f"its ports would listen on {node['NodeManagerAddress']}, which other machines reach")
     return f"http://{context.dashboard_url}" if context.dashboard_url else None
+
+
+@contextmanager
+def _ports_on_loopback() -> Iterator[None]:
+    """What RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 says, said also to a Ray that was imported before it was set."""
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _join(address: str) -> str | None:

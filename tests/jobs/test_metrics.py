@@ -64,7 +64,7 @@ def finished(num_blocks: int | None) -> TrialFinished:
 
 def scrape() -> Samples:
     """Every sample of ours that this machine's metrics port serves, by name and labels."""
-    import ray  # not before the fixture has started it: ray reads where its ports may listen when it is imported
+    import ray
 
     (node,) = ray.nodes()
     assert node["NodeManagerAddress"] == "127.0.0.1"
