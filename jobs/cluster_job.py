@@ -12,6 +12,7 @@ import logging
 import os
 import shlex
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ JOB_PREFIX = "growres"
 _STOP_WITHIN_S = 60
 """Between SIGTERM and SIGKILL; by default Ray gives a job three seconds, which a Tune run needs more than."""
 _ANSWER_WITHIN_S = 30
+_AGENT_WITHIN_S = 30.0
+_ASK_AGAIN_S = 2.0
 _DONE = ("STOPPED", "SUCCEEDED", "FAILED")
 
 
@@ -79,20 +82,31 @@ def submit_job(address: str, experiment: ExperimentRow, run: RunRow, *, needed: 
     if code is not None:
         runtime_env["working_dir"] = str(code)
     with _client(address) as client:
-        return str(
-            client.submit_job(
-                entrypoint=shlex.join(words),
-                submission_id=run.job_id,
-                runtime_env=runtime_env,
-                metadata={
-                    "job_name": experiment.name,
-                    "experiment": experiment.name,
-                    "experiment_id": experiment.id,
-                    "run": str(run.run),
-                    "growres": growres.__version__,
-                },
-            )
+        return submit_patiently(
+            client,
+            entrypoint=shlex.join(words),
+            submission_id=run.job_id,
+            runtime_env=runtime_env,
+            metadata={
+                "job_name": experiment.name,
+                "experiment": experiment.name,
+                "experiment_id": experiment.id,
+                "run": str(run.run),
+                "growres": growres.__version__,
+            },
         )
+
+
+def submit_patiently(client: Any, **job: Any) -> str:
+    """Submits by Ray's client; a cluster that has just started gets half a minute to have an agent for the job."""
+    give_up_at = time.monotonic() + _AGENT_WITHIN_S
+    while True:
+        try:
+            return str(client.submit_job(**job))
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > give_up_at:
+                raise
+            time.sleep(_ASK_AGAIN_S)
 
 
 def job_state(address: str, job_id: str) -> JobState | None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from jobs.cluster_job import submit_patiently
+
 pytestmark = pytest.mark.xdist_group("ray")
 
 ROOT = Path(__file__).parents[2]
@@ -38,19 +40,13 @@ def job(ray_cluster: str) -> Iterator[Any]:
     from ray.job_submission import JobSubmissionClient
 
     client = JobSubmissionClient(ray_cluster)
-    for last in (False,) * 9 + (True,):
-        try:
-            client.submit_job(
-                entrypoint=shlex.join([sys.executable, "-c", DRIVER]),
-                submission_id=SUBMISSION_ID,
-                metadata={"job_name": NAME, "experiment_id": "k3f9xa"},
-                runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
-            )
-            break
-        except RuntimeError as error:  # a Ray that has just started has no agent yet to give the job to
-            if last or "No available agent" not in str(error):
-                raise
-            time.sleep(3)
+    submit_patiently(
+        client,
+        entrypoint=shlex.join([sys.executable, "-c", DRIVER]),
+        submission_id=SUBMISSION_ID,
+        metadata={"job_name": NAME, "experiment_id": "k3f9xa"},
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+    )
     try:
         yield client
     finally:
