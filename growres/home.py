@@ -23,3 +23,12 @@ def growres_home() -> Path:
             f"Set GROWRES_HOME to a folder that you can write to."
         ) from error
     return home
+
+
+def run_folder(experiment_id: str) -> Path:
+    """Where an experiment's checkpoints, test outputs, spool and log are.
+
+    Raises:
+        ConfigError: as `growres_home` does.
+    """
+    return growres_home() / "runs" / experiment_id

@@ -10,11 +10,11 @@ import socket
 from collections.abc import Iterable, Iterator
 
 from growres.errors import ClusterError, NotFoundError
+from growres.home import run_folder
 from growres.store import RunRow, Stop, Store
 from jobs.detaching import log_path
-from jobs.driver import run_folder
 from jobs.driver_lock import is_held
-from jobs.submission import known_gone
+from jobs.vanished import known_gone
 
 _BEGINS_AN_ENTRY = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 

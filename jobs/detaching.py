@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from growres.errors import GrowresError
+from growres.home import run_folder
 from growres.store import RunRow, Store
-from jobs.driver import run_folder
 
 _BEGIN_WITHIN_S = 60.0
 _LOOK_EVERY_S = 0.2

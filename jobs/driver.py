@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -22,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from growres.config.experiment import AshaConfig, Experiment, ResourcesConfig
 from growres.errors import BusyError, ConfigError, DataError, StoreError
 from growres.events import AttemptEnded
-from growres.home import growres_home
+from growres.home import growres_home, run_folder
 from growres.store import ExperimentRow, Recorder, RunRow, Status, Store, TrialRow
 from jobs.checking import check_where_it_runs
 from jobs.driver_lock import driver_is_gone, only_driver
@@ -68,11 +67,6 @@ class RunSettings(BaseModel):
     resources: ResourcesConfig = ResourcesConfig()
     scheduler: AshaConfig | None = None
     max_failures: int = Experiment.model_fields["max_failures"].default
-
-
-def run_folder(experiment_id: str) -> Path:
-    """Where an experiment's checkpoints, spool and log are."""
-    return growres_home() / "runs" / experiment_id
 
 
 def drive(store: Store, run: RunRow, ray: RaySettings, progress: Progress) -> None:

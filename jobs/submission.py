@@ -14,17 +14,19 @@ from urllib.parse import urlsplit
 
 from growres.config.experiment import Experiment, TrialConfig
 from growres.config.loading import load_experiment
-from growres.errors import BusyError, ClusterError, ConfigError, DataError, GrowresError, StoreError
+from growres.errors import BusyError, ConfigError, DataError, GrowresError, StoreError
+from growres.home import run_folder
 from growres.store import ExperimentRow, NewExperiment, NewTrial, RunRow, Store
 from growres.store.runs import VANISHED
 from jobs.checking import load_experiment_images, with_pinned_data
-from jobs.driver import Backend, RaySettings, drive, run_folder
-from jobs.driver_lock import driver_is_gone, refuse_if_held
+from jobs.driver import Backend, RaySettings, drive
+from jobs.driver_lock import refuse_if_held
 from jobs.needed import stop_what_is_not_needed, summary
 from jobs.progress import Progress, Silence
 from jobs.provenance import provenance
 from jobs.trial import choose_device, describe_device
 from jobs.twins import stored_config
+from jobs.vanished import job_is_over, known_gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,30 +196,6 @@ def launch_of_newest_run(reference: str) -> Launch:
     return Launch(backend=cast(Backend, run.backend), address=run.address)
 
 
-def known_gone(run: RunRow | None) -> int | None:
-    """The number of a run that the store still calls alive, or waited for, and that is known to be gone."""
-    if run is None or not run.is_open:
-        return None
-    if driver_is_gone(run, run_folder(run.experiment_id)):
-        return run.run
-    if (run.is_stale or run.started_at is None) and _job_is_over(run):
-        return run.run
-    return None
-
-
-def _job_is_over(run: RunRow) -> bool | None:
-    """Whether the run's job has ended or is not known any more; None without a job, or where its cluster is away."""
-    if run.job_id is None or run.address is None:
-        return None
-    from jobs.cluster_job import job_state
-
-    try:
-        state = job_state(run.address, run.job_id)
-    except ClusterError:
-        return None
-    return state is None or state.is_over
-
-
 # ------------------------------------------------------------------------------------------------------ starting
 
 
@@ -301,7 +279,7 @@ def _give_up(store: Store, run: RunRow, error: BaseException) -> None:
     newest = store.runs.newest(run.experiment_id)
     if newest is None or newest.run != run.run or newest.started_at is not None or not newest.is_open:
         return  # its driver has begun, and has settled it
-    if _job_is_over(run) is False:
+    if job_is_over(run) is False:
         return  # the cluster took it, though its answer was lost
     reason = f"it could not be started: {str(error) or type(error).__name__}"
     store.mark_trials(run.experiment_id, ("queued", "running"), "interrupted", reason)
@@ -315,7 +293,7 @@ def _refuse_if_its_job_runs(run: RunRow | None) -> None:
     Raises:
         BusyError: if it is.
     """
-    if run is not None and run.is_stale and _job_is_over(run) is False:
+    if run is not None and run.is_stale and job_is_over(run) is False:
         raise BusyError(
             f"Experiment {run.experiment_id} still has its job {run.job_id} on {run.address}, though its driver has "
             f"not been heard of for {run.silent_s:.0f} s. End it with: growres stop {run.experiment_id} --now"

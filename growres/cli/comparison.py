@@ -62,7 +62,7 @@ def compare(
     go by the validation error: growres results.
     """
     from growres.analysis.comparison import compare_variants
-    from growres.home import growres_home
+    from growres.home import run_folder
     from growres.report.comparison import read_results
     from growres.report.drawing import check_picture_path
     from growres.report.pareto import draw_pareto
@@ -71,7 +71,7 @@ def compare(
         check_picture_path(picture)
     with open_store() as store:
         found = store.find_experiment(experiment)
-        results = read_results(store, found.id, growres_home() / "runs" / found.id)
+        results = read_results(store, found.id, run_folder(found.id))
     chosen = results.baseline(baseline)
     pairs = [(pair.parent, pair.variant) for pair in results.twins]
     comparison = compare_variants(results.trials, baseline=chosen, also=pairs, alpha=alpha)

@@ -18,7 +18,7 @@ _UNDER_WAY = ("queued", "running")
 
 def stale_among(store: Store, experiments: Collection[ExperimentRow]) -> set[str]:
     """The ids of those whose driver has vanished: by its missing heartbeat, or at once where it was on this machine."""
-    from growres.home import growres_home
+    from growres.home import run_folder
     from jobs.driver_lock import driver_is_gone
 
     called = {experiment.id: experiment.status for experiment in experiments if experiment.status in _UNDER_WAY}
@@ -26,7 +26,7 @@ def stale_among(store: Store, experiments: Collection[ExperimentRow]) -> set[str
         return set()
     gone = set()
     for experiment_id, run in store.runs.newest_of(called).items():
-        folder = growres_home() / "runs" / experiment_id
+        folder = run_folder(experiment_id)
         has_ended = not run.is_open and called[experiment_id] == "running"
         if has_ended or run.is_stale or driver_is_gone(run, folder):
             gone.add(experiment_id)

@@ -102,7 +102,7 @@ def read_growth(store: Store, reference: str) -> StoredGrowth:
         NotFoundError: if there is no such trial.
         AnalysisError: if it does not grow, or has not trained its first network yet.
     """
-    from growres.home import growres_home
+    from growres.home import run_folder
     from growres.report.outputs import recorded_digests
     from growres.training.checkpoint import outputs_folder
 
@@ -126,7 +126,7 @@ def read_growth(store: Store, reference: str) -> StoredGrowth:
         networks=grown_networks(curve, steps),
         growth_steps=steps,
         epochs=store.epochs(trial.id),
-        outputs=outputs_folder(growres_home() / "runs" / trial.experiment_id, trial.id),
+        outputs=outputs_folder(run_folder(trial.experiment_id), trial.id),
         digests=recorded_digests(store, trial.id),
     )
 

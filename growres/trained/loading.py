@@ -20,7 +20,7 @@ from pydantic import (
 from torch import Tensor
 
 from growres.errors import CheckpointError, GrowresWarning, NotFoundError
-from growres.home import growres_home
+from growres.home import run_folder
 from growres.store import Store, TrialRow
 from growres.trained.model import TrainedModel
 from growres.training.checkpoint import check_written, checkpoint_path, load_checkpoint, newest_checkpoint
@@ -53,7 +53,7 @@ def load_model(reference: str | Path) -> TrainedModel:
         trial = _find_trial(store, reference)
         written = [artifact for artifact in store.artifacts(trial.id) if artifact["kind"] == "checkpoint"]
         host = store.find_experiment(trial.experiment_id).host
-    path = checkpoint_path(growres_home() / "runs" / trial.experiment_id, trial.id)
+    path = checkpoint_path(run_folder(trial.experiment_id), trial.id)
     if trial.status == "succeeded" and path.is_file():
         check_written(path, trial.id, {artifact["sha256"] for artifact in written})
         return _model_of(load_checkpoint(path), path, source=trial.id)

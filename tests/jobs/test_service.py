@@ -17,11 +17,12 @@ from sqlalchemy import URL
 
 from growres.errors import ConfigError, DataError, GrowresError
 from growres.events import AttemptStarted, EpochFinished, Event, TrialFinished
+from growres.home import run_folder
 from growres.store import RunRow, Store
 from growres.training.checkpoint import checkpoint_path, load_checkpoint
 from jobs import heartbeat
 from jobs.control import of_trial
-from jobs.driver import RaySettings, drive_stored, run_folder
+from jobs.driver import RaySettings, drive_stored
 from jobs.submission import Launch, Outcome, resume, submit
 from tests.databases import postgres_place
 from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science

@@ -33,6 +33,17 @@ def test_help_needs_neither_torch_nor_ray_nor_the_store():
     assert done.stdout.rstrip().endswith("0 []"), done.stderr
 
 
+@pytest.mark.embedded
+@pytest.mark.parametrize("command", ["list", "status", "stop"])
+def test_what_only_asks_the_store_does_not_wait_for_torch(command: str, trained: str) -> None:
+    code = (
+        f"import sys; from growres.cli.app import main; code = main([{command!r}]); "
+        "print(code, [name for name in ('torch', 'ray') if name in sys.modules])"
+    )
+    done = run_python(code)
+    assert done.stdout.rstrip().endswith("0 []"), done.stderr
+
+
 @pytest.mark.parametrize(
     "command",
     [
