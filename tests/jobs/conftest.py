@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import yaml
 
 from growres.events import Event
 from growres.store import Store
+from growres.store.database import resolve
 from jobs.cluster import ray_session
+from jobs.submission import submit
 from tests.jobs.ray_nodes import write_token
 from tests.replaying import TIMES
 
@@ -43,6 +46,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory, ray_token: Path) -> It
     with pytest.MonkeyPatch.context() as environment:
         # By default 15, with which the workers starve beside the other processes of the suite.
         environment.setenv("RAY_worker_niceness", "0")
+        environment.setenv("RAY_metrics_report_interval_ms", "500")  # by default 10 s, for which tests would wait
         environment.setenv("RAY_AUTH_TOKEN_PATH", str(ray_token))
         with ray_session("local", tmp_path_factory.mktemp("ray_home")) as url:
             yield url
@@ -100,6 +104,17 @@ class Witness:
 
     def close(self) -> None:
         pass
+
+
+_undisturbed: dict[tuple[str, bool], dict[str, list[dict[str, Any]]]] = {}
+
+
+def undisturbed_science(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """What the inline driver makes of the file when nothing happens: run once in a process for all tests that ask."""
+    key = path.read_text(), resolve(None).embedded
+    if key not in _undisturbed:
+        _undisturbed[key] = science(submit(path, backend="inline").experiment_id)
+    return copy.deepcopy(_undisturbed[key])
 
 
 def science(experiment_id: str) -> dict[str, list[dict[str, Any]]]:

@@ -15,7 +15,7 @@ from growres.store import Store, migration
 from jobs import driver
 from jobs.submission import resume, submit
 from tests.databases import PostgresServer, in_postgres, postgres_programs
-from tests.jobs.conftest import FIXED, GROWN, SpecWriter, Witness, science
+from tests.jobs.conftest import FIXED, GROWN, SpecWriter, Witness, science, undisturbed_science
 
 pytestmark = [
     pytest.mark.embedded,  # it brings its own PostgreSQL
@@ -45,7 +45,7 @@ def undisturbed(write_spec: SpecWriter, tmp_path: Path) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as alone:
         alone.delenv("GROWRES_DATABASE_URL", raising=False)
         alone.setenv("GROWRES_HOME", str(tmp_path / "alone"))
-        return science(submit(spec(write_spec), backend="inline").experiment_id)
+        return undisturbed_science(spec(write_spec))
 
 
 def spec(write_spec: SpecWriter) -> Path:

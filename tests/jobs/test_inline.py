@@ -13,7 +13,7 @@ from growres.store import Store
 from jobs import inline
 from jobs.submission import resume, submit
 from jobs.trial import run_attempt
-from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science
+from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science, undisturbed_science
 
 # Runs `submit` or `resume` and kills its own process when the nth event has been checkpointed, before it is recorded.
 KILLED_AT = """
@@ -73,12 +73,14 @@ def test_the_same_file_gives_the_same_science_again(write_spec: SpecWriter) -> N
 
 # The events of GROWN: 1 the attempt starts, 2-3 the seed network's epochs, 4 the row of its outputs, 5-6 the
 # candidate's epochs, 7-8 the control's, 9 the verdict, then its files, the second step, the result, its files.
-@pytest.mark.parametrize("deaths", [[3], [6], [7, 10], [9], [17], [20]])
+@pytest.mark.parametrize(
+    "deaths", [[3], [7, 10], [17], *(pytest.param([death], marks=pytest.mark.slow) for death in (6, 9, 20))]
+)
 def test_killed_and_resumed_it_ends_in_the_rows_of_an_uninterrupted_run(
     write_spec: SpecWriter, deaths: list[int]
 ) -> None:
     path = write_spec({"grown": GROWN})
-    undisturbed = science(submit(path, backend="inline").experiment_id)
+    undisturbed = undisturbed_science(path)
     for death in deaths:
         if death == deaths[0]:
             run_and_kill("submit", str(path), death)
@@ -137,7 +139,7 @@ def test_a_trial_that_fails_by_no_fault_of_its_own_is_tried_again_from_its_last_
     write_spec: SpecWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_spec({"grown": GROWN})
-    undisturbed = science(submit(path, backend="inline").experiment_id)
+    undisturbed = undisturbed_science(path)
     failures = iter([6, 5])
 
     def failing(task):  # the machine's fault, not the program's: out of memory after so many events
@@ -173,7 +175,7 @@ def test_after_max_failures_the_trial_has_failed(write_spec: SpecWriter, monkeyp
 @pytest.mark.every_store
 def test_ctrl_c_stops_a_run_and_resume_goes_on(write_spec: SpecWriter) -> None:
     path = write_spec({"grown": GROWN, "fixed": FIXED})
-    undisturbed = science(submit(path, backend="inline").experiment_id)
+    undisturbed = undisturbed_science(path)
 
     def interrupt(trial_id: str, event: object) -> None:
         if isinstance(event, EpochFinished) and event.arm == "control":

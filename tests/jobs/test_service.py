@@ -25,7 +25,7 @@ from jobs.control import of_trial
 from jobs.driver import RaySettings, drive_stored
 from jobs.submission import Launch, Outcome, resume, submit
 from tests.databases import postgres_place
-from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science
+from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science, undisturbed_science
 
 LONG = {**FIXED, "training": {"epochs": 4000}}
 
@@ -36,9 +36,9 @@ def growres(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[
     return done
 
 
-def detach(spec: Path, *options: str) -> str:
+def detach(spec: Path) -> str:
     """Submits a run that is left behind, inline; returns the experiment's id."""
-    return growres("submit", str(spec), "--backend", "inline", "--detach", *options).stdout.strip()
+    return submit(spec, launch=Launch(backend="inline", detach=True)).experiment_id
 
 
 def newest(experiment_id: str) -> RunRow:
@@ -74,13 +74,13 @@ def kill_and_wait(pid: int) -> None:
 def test_a_driver_left_behind_lives_in_a_session_of_its_own_and_its_log_tells_each_trial(
     write_spec: SpecWriter,
 ) -> None:
-    experiment_id = detach(write_spec({"grown": GROWN, "diverging": DIVERGING}))
+    spec = write_spec({"grown": GROWN, "diverging": DIVERGING})
+    experiment_id = growres("submit", str(spec), "--backend", "inline", "--detach").stdout.strip()
     run = newest(experiment_id)
     assert run.pid is not None and os.getsid(run.pid) == run.pid, "no terminal takes it along"
     followed = growres("logs", experiment_id, "--follow").stdout  # returns when the run is over
     assert not newest(experiment_id).is_open
-    undisturbed = science(submit(write_spec({"grown": GROWN, "diverging": DIVERGING}), backend="inline").experiment_id)
-    assert science(experiment_id) == undisturbed
+    assert science(experiment_id) == undisturbed_science(spec)
     assert growres("logs", experiment_id).stdout == followed
     first, second = (growres("logs", experiment_id, "--trial", number).stdout for number in ("1", "2"))
     assert f"{experiment_id}-1 grown, seed 0: epoch 2: train loss" in first and "step 1" in first
@@ -92,7 +92,7 @@ def test_a_killed_driver_is_stale_and_resume_goes_on_without_a_row_twice_or_a_fi
     write_spec: SpecWriter,
 ) -> None:
     spec = write_spec({"fixed": FIXED, "grown": GROWN})
-    undisturbed = science(submit(spec, backend="inline").experiment_id)
+    undisturbed = undisturbed_science(spec)
     longer = {**GROWN, "growth": {**GROWN["growth"], "stop": {"max_epochs": 400}}}
     experiment_id = detach(write_spec({"fixed": FIXED, "grown": longer}))
     wait_for(lambda: num_epochs(f"{experiment_id}-2") >= 5)
@@ -204,7 +204,7 @@ def test_a_driver_that_another_has_taken_over_from_writes_nothing_more(
 @pytest.mark.slow
 def test_a_job_that_is_started_again_waits_for_the_driver_before_it_and_goes_on(write_spec: SpecWriter) -> None:
     spec = write_spec({"grown": GROWN})
-    undisturbed = science(submit(spec, backend="inline").experiment_id)
+    undisturbed = undisturbed_science(spec)
     experiment_id = detach(write_spec({"grown": {**GROWN, "training": {"epochs": 3}}, "long": LONG}))
     wait_for(lambda: num_epochs(f"{experiment_id}-2") >= 1)
     pid = newest(experiment_id).pid

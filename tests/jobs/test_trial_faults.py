@@ -27,7 +27,7 @@ from growres.training.checkpoint import PREVIOUS, checkpoint_path, encode
 from jobs.recording import is_own_fault
 from jobs.submission import resume, submit
 from jobs.trial import TrialTask, run_attempt
-from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science
+from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science, undisturbed_science
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 
@@ -70,7 +70,7 @@ def test_the_checkpoint_before_a_damaged_one_is_gone_on_from_and_it_is_said(
     write_spec: SpecWriter, harm: Callable[[Path], None]
 ) -> None:
     path = write_spec({"grown": GROWN})
-    undisturbed = science(submit(path, backend="inline").experiment_id)
+    undisturbed = undisturbed_science(path)
     experiment = interrupted_after(path, 5)
     trial = f"{experiment}-1"
     harm(newest_of(trial))
@@ -119,7 +119,7 @@ class RunsACommand:
 @pytest.mark.parametrize("names", [["checkpoint.pt"], [PREVIOUS], ["checkpoint.pt", PREVIOUS]])
 def test_a_malicious_checkpoint_runs_nothing(write_spec: SpecWriter, tmp_path: Path, names: list[str]) -> None:
     path = write_spec({"grown": GROWN})
-    undisturbed = science(submit(path, backend="inline").experiment_id)
+    undisturbed = undisturbed_science(path)
     experiment = interrupted_after(path, 4)
     trial = f"{experiment}-1"
     owned = tmp_path / "owned"
@@ -187,7 +187,7 @@ def test_a_full_disk_stops_the_trial_with_a_reason_and_once_there_is_space_it_en
     write_spec: SpecWriter, num_epochs: int, unfinished: str
 ) -> None:
     path = write_spec({"grown": GROWN, "fixed": FIXED})
-    undisturbed = science(submit(path, backend="inline").experiment_id)
+    undisturbed = undisturbed_science(path)
     witness = full_disk_after(num_epochs, unfinished)
     outcome = submit(path, backend="inline", progress=witness)
     assert (outcome.status, outcome.num_failed, outcome.num_succeeded) == ("failed", 1, 1)

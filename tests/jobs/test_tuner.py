@@ -16,24 +16,15 @@ from growres.errors import ClusterError
 from growres.events import AttemptStarted, EpochFinished, Event, GrowthStepDecided
 from growres.store import Store
 from jobs.submission import resume, submit
-from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science
+from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science, undisturbed_science
 
 # One process takes them all, where the suite runs in several: a second Ray would compete with the first for the cores.
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]
 
 
-def test_ray_ends_in_the_rows_of_the_inline_driver_though_workers_are_reused(write_spec: SpecWriter) -> None:
-    path = write_spec({"grown": GROWN, "diverging": DIVERGING, "fixed": FIXED}, seeds=[0, 1])
-    inline = science(submit(path, backend="inline").experiment_id)
-    witness = Witness()
-    outcome = submit(path, backend="local", progress=witness)
-    assert (outcome.status, outcome.num_succeeded, outcome.num_failed) == ("failed", 4, 2)
-    assert science(outcome.experiment_id) == inline
-    workers = {event.pid for _, event in witness.events if isinstance(event, AttemptStarted)}
-    assert len(workers) < 6, "six trials share at most a worker for each CPU"
-
-
-def test_twins_follow_their_parents_as_with_the_inline_driver(write_spec: SpecWriter) -> None:
+def test_ray_ends_in_the_rows_of_the_inline_driver_failures_and_twins_too_though_workers_are_reused(
+    write_spec: SpecWriter,
+) -> None:
     growth = {"seed_epochs": 1, "epochs_per_step": 1, "stop": {"max_epochs": 3}}
     failing = {
         **DIVERGING,
@@ -42,24 +33,24 @@ def test_twins_follow_their_parents_as_with_the_inline_driver(write_spec: SpecWr
         "layerwise": {"epochs_per_layer": 1},
     }
     twins = {"twins": ["same_epochs", "same_flops"]}
-    path = write_spec({"grown": {**GROWN, "growth": growth, **twins}, "failing": {**failing, **twins}})
-    inline = science(submit(path, backend="inline").experiment_id)
-    outcome = submit(path, backend="local")
-    assert (outcome.num_succeeded, outcome.num_failed) == (3, 1)
-    with Store.open() as store:
-        trials = store.trials(outcome.experiment_id)
-    assert [trial.status for trial in trials[4:]] == ["stopped", "stopped"]
-    without_reason = [{key: value for key, value in rows[0].items() if key != "reason"} for rows in inline.values()]
-    found = [
-        {key: value for key, value in rows[0].items() if key != "reason"}
-        for rows in science(outcome.experiment_id).values()
-    ]
-    assert found == without_reason, "the reason of a stopped twin names its parent"
+    path = write_spec({"grown": {**GROWN, "growth": growth, **twins}, "failing": {**failing, **twins}, "fixed": FIXED})
+    inline = undisturbed_science(path)
+    witness = Witness()
+    outcome = submit(path, backend="local", progress=witness)
+    assert (outcome.status, outcome.num_succeeded, outcome.num_failed) == ("failed", 4, 1)
+    ray = science(outcome.experiment_id)
+    stopped = [name for name, rows in ray.items() if rows[0]["status"] == "stopped"]
+    assert len(stopped) == 2 and all(name.startswith("failing.same_") for name in stopped)
+    for name in stopped:  # the reason names the parent, and each experiment has its own
+        del ray[name][0]["reason"], inline[name][0]["reason"]
+    assert ray == inline
+    workers = [event.pid for _, event in witness.events if isinstance(event, AttemptStarted)]
+    assert len(set(workers)) < len(workers) == 5, "five trials share at most a worker for each CPU"
 
 
 def test_a_killed_worker_costs_its_trial_nothing_but_time(write_spec: SpecWriter) -> None:
     path = write_spec({"grown": GROWN, "fixed": FIXED})
-    undisturbed = science(submit(path, backend="inline").experiment_id)
+    undisturbed = undisturbed_science(path)
     pids: dict[str, int] = {}
     killed = []
 
@@ -116,7 +107,7 @@ def test_the_dashboard_is_on_loopback_and_asks_for_the_token(ray_cluster: str | 
 
 def test_ctrl_c_ends_a_run_within_15_s_and_resume_completes_it(write_spec: SpecWriter, home: Path) -> None:
     path = write_spec({"grown": GROWN, "fixed": FIXED})
-    undisturbed = science(submit(path, backend="inline").experiment_id)
+    undisturbed = undisturbed_science(path)
     # Long enough to be caught in the middle: the second run trains the same, slower, then is cut off.
     long = {**GROWN, "growth": {**GROWN["growth"], "stop": {"max_epochs": 400}}}
     endless = write_spec({"grown": long, "fixed": FIXED}, name="endless")

@@ -12,7 +12,7 @@ from growres.store import Store, TrialRow
 from jobs import inline
 from jobs.submission import resume, submit
 from jobs.trial import run_attempt
-from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science
+from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science, undisturbed_science
 
 TWINS = {"twins": ["same_epochs", "same_flops"]}
 SMALL = {**GROWN, "growth": {"seed_epochs": 1, "epochs_per_step": 1, "control": True, "stop": {"max_epochs": 5}}}
@@ -131,7 +131,7 @@ def test_interrupted_before_or_within_the_twins_it_ends_as_if_it_had_not_been(
     write_spec: SpecWriter, kind: type[Event], at: int
 ) -> None:
     path = write_spec({"v": {**SMALL, **TWINS}})
-    undisturbed = science(submit(path, backend="inline").experiment_id)
+    undisturbed = undisturbed_science(path)
     seen: list[Event] = []
 
     def interrupt(trial_id: str, event: Event) -> None:
