@@ -10,6 +10,9 @@ import torch
 import zoo
 from zoo.explained import explain, subject_of
 
+# One process takes them all, where the suite runs in several: what a network is explained by is worked out once.
+pytestmark = pytest.mark.xdist_group("explained")
+
 AS_PUBLISHED = [
     "lenet5",
     "alexnet",
@@ -26,6 +29,15 @@ AS_PUBLISHED = [
     "plain20",
     "preact_resnet110",
     "densenet40_k12",
+]
+
+
+SMALLER_OR_GREY = [
+    "lenet5",
+    "alexnet",
+    "vgg19",
+    "googlenet",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("inception_v3", "resnet18", "densenet121")),
 ]
 
 
@@ -68,7 +80,7 @@ def test_every_claim_has_a_text_and_whole_rows_of_figures(published, name):
         assert all(math.isfinite(cell) for row in claim.rows for cell in row if isinstance(cell, float))
 
 
-@pytest.mark.parametrize("name", ["lenet5", "alexnet", "vgg19", "googlenet", "inception_v3", "resnet18", "densenet121"])
+@pytest.mark.parametrize("name", SMALLER_OR_GREY)
 def test_a_network_is_explained_at_the_users_own_size(name):
     claims = claims_of(name, num_classes=7, in_channels=1, image_size=28)
     at_home = claims_of(name)
@@ -76,7 +88,7 @@ def test_a_network_is_explained_at_the_users_own_size(name):
     assert claims != at_home
 
 
-@pytest.mark.parametrize("widths", [[8, 16], [16, 8]])
+@pytest.mark.parametrize("widths", [[8, 16], pytest.param([16, 8], marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("name", "kwargs"),
     [

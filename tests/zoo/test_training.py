@@ -10,6 +10,7 @@ from growres.training.loop import losses_of
 
 # Size and channels meet nowhere in a network: every size, and every number of channels, but not every pair.
 SIZES_AND_CHANNELS = ((8, 1), (16, 3), (28, 1), (32, 1), (32, 3), (64, 3))
+BETWEEN_OTHERS = ((16, 3), (32, 1))
 NARROW = {"width": 0.1}
 NETWORKS = {
     "lenet5": {},
@@ -50,7 +51,8 @@ def at_every_size():
         least = TOO_SMALL.get(network.split("-")[0], 1)
         for size, channels in SIZES_AND_CHANNELS:
             if size >= least:
-                yield pytest.param(network, size, channels, id=f"{network}-{size}-{channels}")
+                marks = pytest.mark.slow if (size, channels) in BETWEEN_OTHERS else ()
+                yield pytest.param(network, size, channels, id=f"{network}-{size}-{channels}", marks=marks)
 
 
 @pytest.mark.parametrize(("network", "image_size", "in_channels"), list(at_every_size()))
