@@ -77,15 +77,18 @@ def create_model(name: str, *, num_classes: int, in_channels: int, image_size: i
     problems = check(name, kwargs, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
     if problems:
         raise ModelError(f"Cannot make {name}: " + "; ".join(problems) + ".")
+    from zoo.meta import NoValuesOnMeta
+
     entry = describe(name)
     module, function = entry.factory.split(":")
     factory = getattr(import_module(module), function)
-    model: nn.Module = factory(
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-        **entry.settings(kwargs, image_size=image_size),
-    )
+    with NoValuesOnMeta():
+        model: nn.Module = factory(
+            num_classes=num_classes,
+            in_channels=in_channels,
+            image_size=image_size,
+            **entry.settings(kwargs, image_size=image_size),
+        )
     return model
 
 

@@ -51,7 +51,8 @@ def at_every_size():
         least = TOO_SMALL.get(network.split("-")[0], 1)
         for size, channels in SIZES_AND_CHANNELS:
             if size >= least:
-                marks = pytest.mark.slow if (size, channels) in BETWEEN_OTHERS else ()
+                is_slow = (size, channels) in BETWEEN_OTHERS or (network.startswith("inception") and size == 64)
+                marks = pytest.mark.slow if is_slow else ()
                 yield pytest.param(network, size, channels, id=f"{network}-{size}-{channels}", marks=marks)
 
 

@@ -19,6 +19,9 @@ from growres.training.outputs import load_outputs
 from tests.databases import in_store
 from tests.growres.cli.conftest import Answer
 
+# One process takes them all, where the suite runs in several: the experiment that they look at is run once.
+pytestmark = pytest.mark.xdist_group("comparison")
+
 SMALL = {"name": "preact_resnet", "blocks": [1], "widths": [8]}
 SPEC = {
     "name": "tiny",

@@ -16,7 +16,12 @@ from growres.growth.selection import TrainNewBlock
 from tests.growres.growth.beginnings import begin, copied
 from tests.replaying import science, through_a_file
 
-KINDS = [(name, block) for name in ("resnet", "preact_resnet") for block in ("basic", "bottleneck")]
+KINDS = [
+    ("resnet", "basic"),
+    ("preact_resnet", "bottleneck"),
+    pytest.param("resnet", "bottleneck", marks=pytest.mark.slow),
+    pytest.param("preact_resnet", "basic", marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture

@@ -16,7 +16,12 @@ from growres.growth.procedure import Growth
 from growres.training.context import TrainingContext
 from tests.replaying import science, through_a_file
 
-KINDS = [(name, block) for name in ("resnet", "preact_resnet") for block in ("basic", "bottleneck")]
+KINDS = [
+    ("resnet", "basic"),
+    ("preact_resnet", "bottleneck"),
+    pytest.param("resnet", "bottleneck", marks=pytest.mark.slow),
+    pytest.param("preact_resnet", "basic", marks=pytest.mark.slow),
+]
 
 
 def steps_of(events: list[ProcedureEvent]) -> list[GrowthStepDecided]:
@@ -30,6 +35,10 @@ def snapshot(growth: Growth) -> dict[str, torch.Tensor]:
     for name, optimizer in state["optimizer"].items():
         tensors |= {f"optimizer.{name}.{key}": value.clone() for key, value in optimizer.items()}
     return tensors
+
+
+SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
+ADAMW = {"name": "adamw", "lr": 0.01}
 
 
 @pytest.fixture
@@ -128,8 +137,15 @@ def test_an_accepted_block_keeps_what_its_candidate_learnt(growth_trial, make_co
     assert accepted > 0
 
 
-@pytest.mark.parametrize("train", ["all", "new_block_then_all"])
-@pytest.mark.parametrize("optimizer", [{"name": "sgd", "lr": 0.1, "momentum": 0.9}, {"name": "adamw", "lr": 0.01}])
+@pytest.mark.parametrize(
+    ("optimizer", "train"),
+    [
+        (SGD, "all"),
+        (ADAMW, "new_block_then_all"),
+        pytest.param(SGD, "new_block_then_all", marks=pytest.mark.slow),
+        pytest.param(ADAMW, "all", marks=pytest.mark.slow),
+    ],
+)
 def test_resumed_at_every_event_it_is_the_uninterrupted_growth_bit_for_bit(
     growth_trial, make_context, train: str, optimizer: dict[str, Any]
 ) -> None:
