@@ -2,7 +2,7 @@
 # make test    the whole test suite
 # make check   what CI runs: ruff, mypy, the test suite
 # make test-postgres   the test suite with PostgreSQL in the place of the SQLite file, wherever a test names no database
-# make slow    the tests that make test leaves out: every network of the zoo at its full size, ten minutes
+# make slow    the tests that make test leaves out: full-size networks, a cluster of three nodes, more of what it samples
 # make chaos   ten minutes of killed processes, lost nodes and a database that goes and comes, and what is left of it
 # make bench   the benchmarks: a table, and bench.json
 # Each makes .venv and installs growres into it first, where that has not been done.

@@ -46,7 +46,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory, ray_token: Path) -> It
     with pytest.MonkeyPatch.context() as environment:
         # By default 15, with which the workers starve beside the other processes of the suite.
         environment.setenv("RAY_worker_niceness", "0")
-        environment.setenv("RAY_metrics_report_interval_ms", "500")  # by default 10 s, for which tests would wait
+        environment.setenv("RAY_metrics_report_interval_ms", "2000")  # by default 10 s, for which tests would wait
         environment.setenv("RAY_AUTH_TOKEN_PATH", str(ray_token))
         with ray_session("local", tmp_path_factory.mktemp("ray_home")) as url:
             yield url

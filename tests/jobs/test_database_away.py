@@ -86,7 +86,10 @@ def test_a_restart_is_not_noticed(
 
 
 # Issue-sized absences of a minute are the chaos run's: here the trials are over before the database is back.
-@pytest.mark.parametrize(("kind", "after"), [(EpochFinished, 2), (GrowthStepDecided, 1), (TrialFinished, 2)])
+@pytest.mark.parametrize(
+    ("kind", "after"),
+    [(EpochFinished, 2), pytest.param(GrowthStepDecided, 1, marks=pytest.mark.slow), (TrialFinished, 2)],
+)
 def test_while_it_is_away_the_trials_go_on_and_their_events_wait(
     undisturbed: dict[str, Any], database: PostgresServer, write_spec: SpecWriter, kind: type[Event], after: int
 ) -> None:

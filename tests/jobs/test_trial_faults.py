@@ -181,7 +181,11 @@ def full_disk_after(num_epochs: int, unfinished: str) -> Witness:
 
 @pytest.mark.parametrize(
     "num_epochs, unfinished",
-    [(3, ".checkpoint.pt.unfinished"), (6, ".checkpoint.pt.unfinished"), (9, "outputs/.test.npz.unfinished.npz")],
+    [
+        (3, ".checkpoint.pt.unfinished"),
+        pytest.param(6, ".checkpoint.pt.unfinished", marks=pytest.mark.slow),
+        (9, "outputs/.test.npz.unfinished.npz"),
+    ],
 )
 def test_a_full_disk_stops_the_trial_with_a_reason_and_once_there_is_space_it_ends_as_if_undisturbed(
     write_spec: SpecWriter, num_epochs: int, unfinished: str

@@ -42,7 +42,7 @@ def flops_of_epochs(trial: TrialRow) -> list[int]:
 
 @pytest.mark.parametrize(
     ("parent", "epochs"),
-    [(SMALL, 5), (LAYERWISE, 2), (BOOSTRESNET, 8)],
+    [(SMALL, 5), (LAYERWISE, 2), pytest.param(BOOSTRESNET, 8, marks=pytest.mark.slow)],
     ids=["growth", "layerwise", "boostresnet"],
 )
 def test_twins_train_the_final_network_for_the_epochs_and_the_flops_of_their_parent(
@@ -124,7 +124,7 @@ def test_a_parent_that_is_tried_again_and_succeeds_gets_its_twins(
 
 @pytest.mark.parametrize(
     ("kind", "at"),
-    [(TrialFinished, 1), (AttemptEnded, 1), (EpochFinished, 7)],
+    [pytest.param(TrialFinished, 1, marks=pytest.mark.slow), (AttemptEnded, 1), (EpochFinished, 7)],
     ids=["the parent's result", "between the waves", "the first twin's second epoch"],
 )
 def test_interrupted_before_or_within_the_twins_it_ends_as_if_it_had_not_been(

@@ -25,9 +25,8 @@ AS_PUBLISHED = [
     "inception_v3",
     "inception_v4",
     "resnet20",
-    "resnet50",
     "plain20",
-    "preact_resnet110",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "preact_resnet110")),
     "densenet40_k12",
 ]
 
@@ -237,12 +236,14 @@ def test_a_silent_block_changes_nothing(published):
     assert rows["its last layer zero"] == (0.0,) and rows["as it is drawn"][0] > 0.1
 
 
+@pytest.mark.slow
 def test_a_bottleneck_saves_most_of_a_block(published):
     rows = rows_of(published("resnet50"), "A bottleneck pays for depth")
     assert rows["bottleneck: 1x1, 3x3, 1x1"][0] < 0.1 * rows["basic: 3x3, 3x3, as wide"][0]
     assert rows["ResNet-152, whole"][1] < rows["VGG-16, whole"][1]
 
 
+@pytest.mark.slow
 def test_a_silent_path_is_the_identity_and_half_of_it_54_times_is_nothing(published):
     claims = published("preact_resnet110")
     silent = rows_of(claims, "Nothing but additions from the first block to the last")["with every branch silent"]
@@ -257,6 +258,7 @@ def test_a_silent_path_is_the_identity_and_half_of_it_54_times_is_nothing(publis
     assert len({row[1] for row in orders.values()}) == 1
 
 
+@pytest.mark.slow
 def test_dense_connections_are_counted_and_their_memory_is_the_price(published):
     claims = claims_of("densenet121")
     assert rows_of(claims, "Every layer hears all layers before it")["all"][:2] == (58, 535)

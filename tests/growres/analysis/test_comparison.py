@@ -177,6 +177,7 @@ def test_the_bootstrap_is_that_of_resampled_images():
     assert (low, high) == pytest.approx(np.quantile(resampled, [0.025, 0.975]), abs=0.0015)
 
 
+@pytest.mark.slow
 def test_equal_variants_are_told_apart_no_more_often_than_alpha():
     found = 0
     for rng_seed in range(80):
@@ -219,6 +220,7 @@ class Population:
         return self.rng.random(self.num_images) >= difficulties * luck
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_seeds", "error", "own", "spread"),
     [(1, 0.04, 0.3, 0.0), (5, 0.08, 0.5, 0.02), (5, 0.08, 0.2, 0.15)],

@@ -397,6 +397,7 @@ def test_one_seed_says_nothing_of_the_spread_between_seeds() -> None:
     assert seeds_in_words(None) == "seed variance unknown: one seed"
 
 
+@pytest.mark.slow
 def test_with_the_variance_between_seeds_the_interval_of_the_gain_holds_it_about_as_often_as_it_says() -> None:
     """Of growths whose points scatter by half a point to one with their seeds: 90 % intervals hold it in 54 of 60."""
     blocks, last, num_images = np.arange(2.0, 11.0), np.array([10.0, 11.0]), 5000

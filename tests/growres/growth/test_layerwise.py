@@ -183,6 +183,7 @@ def test_without_an_auxiliary_depth_a_network_is_the_zoos() -> None:
     assert all(torch.equal(value, zoos.state_dict()[name]) for name, value in ours.state_dict().items())
 
 
+@pytest.mark.slow
 def test_compiled_blocks_learn_as_eager_ones_do(layerwise_trial, make_context, monkeypatch) -> None:
     # Dynamo's capture without the code generator, whose kernels round otherwise and take a minute to build.
     monkeypatch.setattr(nn.Module, "compile", functools.partialmethod(nn.Module.compile, backend="eager"))

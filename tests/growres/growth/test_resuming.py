@@ -91,8 +91,17 @@ CHOICES: dict[str, dict[str, Any]] = {
     },
 }
 
+LONG = (
+    "gradmax, the best of screened proposals, slow old weights, a tail",
+    "a new stage, the new block first, cached copies, plateaus",
+)
+"""Left to make slow."""
 
-@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES.keys())
+
+@pytest.mark.parametrize(
+    "choices",
+    [pytest.param(CHOICES[name], id=name, marks=pytest.mark.slow if name in LONG else ()) for name in CHOICES],
+)
 def test_resumed_at_every_event_it_is_the_uninterrupted_growth_bit_for_bit(make_trial, make_context, choices) -> None:
     trial = make_trial(procedure="growth", **{**choices, "growth": SHORT | choices["growth"]})
     growth = Growth(trial, make_context(trial))
