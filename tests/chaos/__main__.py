@@ -66,7 +66,7 @@ class Accident:
     what: str
     at_s: float
     recovery_s: float | None = None
-    """Until new epochs reached the store again; None where the experiment was over before."""
+    """Until new epochs reached the store again, of the struck trial if it is one; None where that was over before."""
 
 
 @dataclass
@@ -81,6 +81,8 @@ class Scene:
     started_at: float = field(default_factory=time.monotonic)
     accidents: list[Accident] = field(default_factory=list)
     experiment_id: str = ""
+    struck: str | None = None
+    """The trial whose worker was killed by the newest accident."""
 
     # ------------------------------------------------------------------------------------------------- looking
 
@@ -93,13 +95,16 @@ class Scene:
         assert run is not None
         return run
 
-    def is_over(self) -> bool:
+    def is_over(self, trial_id: str | None = None) -> bool:
         with self.store() as store:
-            return all(trial.status == "succeeded" for trial in store.trials(self.experiment_id))
+            trials = store.trials(self.experiment_id)
+        return all(trial.status == "succeeded" for trial in trials if trial_id in (None, trial.id))
 
     def num_epochs(self) -> int:
+        """Of the trial that was struck, or of all."""
         with self.store() as store:
-            return sum(int(row["epochs"]) for row in store.progress(self.experiment_id))
+            rows = store.progress(self.experiment_id)
+        return sum(int(row["epochs"]) for row in rows if self.struck in (None, row["trial_id"]))
 
     def workers(self) -> dict[str, int]:
         """The processes of the trials that run, by trial."""
@@ -114,12 +119,15 @@ class Scene:
     # ----------------------------------------------------------------------------------------------- accidents
 
     def kill_a_worker(self) -> None:
-        for pid in self._some(self.workers().values()):
-            os.kill(pid, signal.SIGKILL)
+        for trial_id, pid in self._some(self.workers().items()):
+            self.struck = trial_id
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def damage_a_checkpoint(self) -> None:
         """Cuts it, or flips a byte, and kills its worker, which then has to go on from the one before."""
         for trial_id, pid in self._some(self.workers().items()):
+            self.struck = trial_id
             path = self.home / "runs" / self.experiment_id / trial_id / "checkpoint.pt"
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -193,10 +201,11 @@ class Scene:
         self.accidents.append(told)
         print(f"{told.at_s:6.0f} s  {told.what}", flush=True)
         began = time.monotonic()
+        self.struck = None
         accident()
         time.sleep(_TOLD_LATE_S)
         before = self.num_epochs()
-        while not self.is_over():
+        while not self.is_over(self.struck):
             if self.num_epochs() > before and self._lives(self.run()):
                 told.recovery_s = time.monotonic() - began
                 print(f"          trains again after {told.recovery_s:.1f} s", flush=True)

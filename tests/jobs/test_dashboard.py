@@ -118,5 +118,5 @@ def test_the_driver_of_a_job_is_heard_by_prometheus(job: Any) -> None:
     while "the driver is up" not in (logs := job.get_job_logs(SUBMISSION_ID)):
         assert time.monotonic() < deadline, logs
         time.sleep(1)
-    samples = wait_for(lambda samples: bool(statuses(samples, "in-a-job")))
+    samples = wait_for(lambda samples: bool(statuses(samples, "in-a-job")), timeout_s=120)
     assert statuses(samples, "in-a-job")["queued"] == 1
