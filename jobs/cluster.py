@@ -66,7 +66,7 @@ def ray_session(address: str | None, home: Path, *, dashboard_host: str = LOOPBA
         except (OSError, RuntimeError, ValueError) as error:
             where = "start Ray on this machine" if address in (None, LOCAL) else f"reach the Ray cluster at {address}"
             raise ClusterError(
-                f"Cannot {where}: {str(error).strip() or type(error).__name__}. "
+                f"Cannot {where}: {str(error).strip().rstrip('.') or type(error).__name__}. "
                 f"See: growres doctor; without Ray, use: --backend inline"
             ) from error
         try:

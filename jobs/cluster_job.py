@@ -191,7 +191,9 @@ def _explained(address: str, error: Exception) -> ClusterError | BusyError:
     text = str(error).strip()
     if "already exists" in text:
         return BusyError(f"Cannot submit to {address}: it runs this very job already. See: growres list")
-    first = text.partition("\n")[0] or type(error).__name__
+    first = text.partition("\n")[0].rstrip(".") or type(error).__name__
+    if "timed out" in first:
+        first = f"it has not answered within {_ANSWER_WITHIN_S} s"
     hint = "See that it is up and that the address, as in http://head:8265, is that of its dashboard."
     if any(sign in text for sign in ("401", "403", "nauthorized", "orbidden", "uthentication")):
         hint = (

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -35,8 +35,6 @@ from jobs.trial import TrialTask, past_events
 from jobs.twins import ready_twins
 
 logger = logging.getLogger(__name__)
-
-Backend = Literal["inline", "local", "cluster"]
 
 _WAIT_FOR_STORE_S = 600.0
 """How long a driver that is done waits for a database that is away."""

@@ -9,73 +9,23 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
-from urllib.parse import urlsplit
 
 from growres.config.experiment import Experiment, TrialConfig
 from growres.config.loading import load_experiment
-from growres.errors import BusyError, ConfigError, DataError, GrowresError, StoreError
+from growres.errors import BusyError, DataError, GrowresError, StoreError
 from growres.home import run_folder
 from growres.store import ExperimentRow, NewExperiment, NewTrial, RunRow, Store
 from growres.store.runs import VANISHED
 from jobs.checking import load_experiment_images, with_pinned_data
-from jobs.driver import Backend, RaySettings, drive
+from jobs.driver import RaySettings, drive
 from jobs.driver_lock import refuse_if_held
+from jobs.launch import Backend, Launch
 from jobs.needed import stop_what_is_not_needed, summary
 from jobs.progress import Progress, Silence
 from jobs.provenance import provenance
 from jobs.trial import choose_device, describe_device
 from jobs.twins import stored_config
 from jobs.vanished import job_is_over, known_gone
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """How a run is started."""
-
-    backend: Backend = "local"
-    address: str | None = None
-    """cluster: of the dashboard, http://head:8265; local: of a running Ray to use in place of one of its own."""
-    detach: bool = False
-    """Leave a driver behind that outlives this process. A cluster's drivers always do."""
-    ship_code: bool = False
-    """Send the packages zoo, growres and jobs along with a cluster's job."""
-    needed: bool = False
-    """Skip trials whose like the store has finished already."""
-    dashboard_host: str = "127.0.0.1"
-    """Where the dashboard of an own Ray listens."""
-
-    def check(self) -> None:
-        """Returns if it makes sense.
-
-        Raises:
-            ConfigError: naming the option that does not go with the backend.
-        """
-        match self.backend:
-            case "cluster" if self.address is None:
-                raise ConfigError(
-                    "Cannot submit to a cluster without its address. Name its dashboard: --address http://HEAD:8265"
-                )
-            case "inline" if self.address is not None:
-                raise ConfigError("The backend inline starts no Ray: leave --address out, or use --backend local.")
-        if self.address is not None and self.address not in ("auto", "local"):
-            _check_address(self.address)
-        if self.ship_code and self.backend != "cluster":
-            raise ConfigError("Only a cluster can be sent code: leave --ship-code out, or use --backend cluster.")
-
-
-def _check_address(address: str) -> None:
-    """It is kept in the store and shown: a password in it would be, too."""
-    try:
-        parts = urlsplit(address if "//" in address else f"//{address}")
-        is_one = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        is_one, parts = False, urlsplit("")
-    if not is_one or parts.username is not None:
-        seen = address.rpartition("@")[2]
-        raise ConfigError(
-            f"Cannot use the address {seen!r}: it must be http://HOST:PORT, without a user or a password."
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,20 +132,6 @@ def resume(
         return _start(store, experiment.id, launch, progress, failed=failed, unfinished=unfinished)
 
 
-def launch_of_newest_run(reference: str) -> Launch:
-    """How an experiment was run last, to be run so again.
-
-    Raises:
-        NotFoundError: if there is no such experiment.
-    """
-    with Store.open() as store:
-        run = store.runs.newest(store.find_experiment(reference).id)
-    if run is None:
-        return Launch()
-    assert run.backend in get_args(Backend), "the store has what a Launch had"
-    return Launch(backend=cast(Backend, run.backend), address=run.address)
-
-
 # ------------------------------------------------------------------------------------------------------ starting
 
 
@@ -243,7 +179,7 @@ def _start(
             return outcome_of(store, experiment_id)
     except BaseException as error:
         with suppress(StoreError):  # then it is the database that is away, and the error says so
-            _give_up(store, run, error)
+            _give_up(store, run, error, progress)
         if isinstance(error, OSError):
             raise GrowresError(f"Cannot start a driver for {experiment_id}: {error}") from error
         raise
@@ -274,7 +210,7 @@ def _driver_options(launch: Launch) -> list[str]:
     return options + (["--address", launch.address] if launch.address else [])
 
 
-def _give_up(store: Store, run: RunRow, error: BaseException) -> None:
+def _give_up(store: Store, run: RunRow, error: BaseException, progress: Progress) -> None:
     """A run that could not even begin leaves the experiment as something to go on with."""
     newest = store.runs.newest(run.experiment_id)
     if newest is None or newest.run != run.run or newest.started_at is not None or not newest.is_open:
@@ -285,6 +221,8 @@ def _give_up(store: Store, run: RunRow, error: BaseException) -> None:
     store.mark_trials(run.experiment_id, ("queued", "running"), "interrupted", reason)
     store.finish_experiment(run.experiment_id, reason)
     store.runs.end(run.experiment_id, run.run, "interrupted", reason)
+    name = store.find_experiment(run.experiment_id).name
+    progress.note(f"{name} is stored; once the cause is gone: growres resume {run.experiment_id}")
 
 
 def _refuse_if_its_job_runs(run: RunRow | None) -> None:

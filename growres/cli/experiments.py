@@ -135,7 +135,8 @@ def sweep_point(point: dict[str, Any]) -> str:
 def headline(experiment: ExperimentRow, *, is_stale: bool = False) -> str:
     """`digits (k3f9xa): running since 12:00:00 UTC on host`, with the reason where there is one."""
     moment = experiment.ended_at or experiment.started_at or experiment.created_at
-    since = f"at {figures.time(moment)}" if experiment.ended_at else f"since {figures.time(moment)}"
+    preposition = "at" if experiment.ended_at else "begun" if is_stale else "since"
+    since = f"{preposition} {figures.time(moment)}"
     host = f" on {figures.text(experiment.host)}" if experiment.host else ""
     reason = f" ({figures.text(experiment.reason)})" if experiment.reason else ""
     status = STALE if is_stale else experiment.status

@@ -94,7 +94,8 @@ def stop(
             except KeyboardInterrupt:
                 say("It goes on stopping; only the waiting has ended.")
                 raise
-            say(f"{found.name} ({found.id}): {run.status}. Go on with: {command()} resume {found.id}")
+            again = f"retry {found.id} --failed" if run.status == "failed" else f"resume {found.id}"
+            say(f"{found.name} ({found.id}): {run.status}. Go on with: {command()} {again}")
 
 
 def _wait_for_end(store: Store, run: RunRow) -> RunRow:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from growres.store import Store
+    from jobs.launch import Launch
     from jobs.progress import Progress
-    from jobs.submission import Launch, Outcome
+    from jobs.submission import Outcome
 
 EXIT_SOME_FAILED = 1
 
@@ -87,9 +88,9 @@ def submit(
         specs.print_plan(spec, overrides or [], output)
         return
     path = specs.find_spec(spec)
-    from jobs import submission
+    from jobs.launch import Launch
 
-    launch = submission.Launch(
+    launch = Launch(
         backend=backend,
         address=address,
         detach=detach or (watch_it and backend != "cluster"),
@@ -97,6 +98,9 @@ def submit(
         needed=needed,
         dashboard_host=dashboard_host,
     )
+    launch.check()  # before torch is imported, which takes seconds
+    from jobs import submission
+
     _run(
         lambda progress: submission.submit(path, overrides=overrides or [], launch=launch, progress=progress),
         watch_it,
@@ -117,9 +121,9 @@ def resume(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Go on with an experiment that was stopped or interrupted: only what is not finished, from its last event."""
+    launch = _launch_again(experiment, backend, address, detach, watch_it, ship_code, dashboard_host)
     from jobs import submission
 
-    launch = _launch_again(experiment, backend, address, detach, watch_it, ship_code, dashboard_host)
     _run(
         lambda progress: submission.resume(experiment, failed=failed, launch=launch, progress=progress),
         watch_it,
@@ -142,9 +146,9 @@ def retry(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run the trials of an experiment again that failed, each from its last event, and no others."""
+    launch = _launch_again(experiment, backend, address, detach, watch_it, ship_code, dashboard_host)
     from jobs import submission
 
-    launch = _launch_again(experiment, backend, address, detach, watch_it, ship_code, dashboard_host)
     _run(
         lambda progress: submission.resume(
             experiment, failed=failed, unfinished=False, launch=launch, progress=progress
@@ -163,18 +167,20 @@ def _launch_again(
     ship_code: bool,
     dashboard_host: str,
 ) -> Launch:
-    """As the experiment was run last, where the options do not say otherwise."""
-    from jobs import submission
+    """As the experiment was run last, where the options do not say otherwise; checked before torch is imported."""
+    from jobs.launch import Launch, launch_of_newest_run
 
-    before = submission.launch_of_newest_run(experiment)
+    before = launch_of_newest_run(experiment)
     chosen = backend or before.backend
-    return submission.Launch(
+    launch = Launch(
         backend=chosen,
         address=address or (before.address if chosen == before.backend else None),
         detach=detach or (watch_it and chosen != "cluster"),
         ship_code=ship_code,
         dashboard_host=dashboard_host,
     )
+    launch.check()
+    return launch
 
 
 def _run(start: Callable[[Progress], Outcome], watch_it: bool, output: Format) -> None:

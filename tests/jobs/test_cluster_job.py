@@ -19,7 +19,8 @@ from sqlalchemy import URL
 from growres.errors import BusyError
 from growres.store import RunRow, Store
 from jobs.cluster_job import job_state, stop_job, submit_job
-from jobs.submission import Launch, submit
+from jobs.launch import Launch
+from jobs.submission import submit
 from tests.databases import CANARY, canaries_below, postgres_place
 from tests.jobs.conftest import FIXED, GROWN, SpecWriter, science
 from tests.jobs.ray_nodes import RayNodes

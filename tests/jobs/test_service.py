@@ -23,7 +23,8 @@ from growres.training.checkpoint import checkpoint_path, load_checkpoint
 from jobs import heartbeat
 from jobs.control import of_trial
 from jobs.driver import RaySettings, drive_stored
-from jobs.submission import Launch, Outcome, resume, submit
+from jobs.launch import Launch
+from jobs.submission import Outcome, resume, submit
 from tests.databases import postgres_place
 from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science, undisturbed_science
 
@@ -283,6 +284,8 @@ def test_options_that_do_not_go_together_are_refused_before_anything_is_stored(
         (Launch(backend="cluster"), "without its address"),
         (Launch(backend="inline", address="auto"), "starts no Ray"),
         (Launch(ship_code=True), "Only a cluster can be sent code"),
+        (Launch(dashboard_host="0.0.0.0", address="head:6379"), "Cannot have the dashboard listen on 0.0.0.0"),
+        (Launch(dashboard_host="0.0.0.0", backend="cluster", address="http://head:8265"), "Leave --dashboard-host out"),
         (Launch(backend="cluster", address="http://head:8265"), r"the store is the file .* GROWRES_DATABASE_URL"),
     ):
         with pytest.raises(ConfigError, match=match):
@@ -308,6 +311,7 @@ def test_a_cluster_that_is_away_leaves_an_experiment_to_go_on_with(write_spec: S
     assert "Cannot use the Ray cluster at http://127.0.0.1:9" in away.stderr and "Traceback" not in away.stderr
     (row,) = json.loads(growres("list", "--format", "json").stdout)
     assert row["status"] == "interrupted"
+    assert f"test is stored; once the cause is gone: growres resume {row['id']}" in away.stderr
     assert resume(row["id"], backend="inline").status == "succeeded"
 
 

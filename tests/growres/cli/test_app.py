@@ -34,14 +34,24 @@ def test_help_needs_neither_torch_nor_ray_nor_the_store():
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize("command", ["list", "status", "stop"])
-def test_what_only_asks_the_store_does_not_wait_for_torch(command: str, trained: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "exit_code"),
+    [
+        (["list"], 0),
+        (["status"], 0),
+        (["stop"], 0),
+        (["resume", "none"], 2),
+        (["submit", "digits", "--backend", "cluster"], 2),
+    ],
+    ids=["list", "status", "stop", "resume of what is not there", "submit without an address"],
+)
+def test_what_only_asks_the_store_does_not_wait_for_torch(command: list[str], exit_code: int, trained: str) -> None:
     code = (
-        f"import sys; from growres.cli.app import main; code = main([{command!r}]); "
+        f"import sys; from growres.cli.app import main; code = main({command!r}); "
         "print(code, [name for name in ('torch', 'ray') if name in sys.modules])"
     )
     done = run_python(code)
-    assert done.stdout.rstrip().endswith("0 []"), done.stderr
+    assert done.stdout.rstrip().endswith(f"{exit_code} []"), done.stderr
 
 
 @pytest.mark.parametrize(
