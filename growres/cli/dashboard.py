@@ -182,7 +182,7 @@ def _newest_run(experiment: str | None) -> Run:
         else:
             found = store.runs.newest(store.find_experiment(experiment).id)
     if found is not None and found.is_open and not found.is_stale:
-        if found.dashboard_url is None and found.backend == "local":
+        if found.dashboard_url is None and (found.backend, found.address) == ("local", None):
             raise NotFoundError(f"The Ray of {found.experiment_id} is still starting. Ask again in half a minute.")
         is_job = found.job_id is not None and found.address is not None
         return dataclasses.replace(found, dashboard_url=found.address) if is_job else found

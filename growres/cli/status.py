@@ -43,6 +43,8 @@ class _Snapshot:
     experiment: ExperimentRow
     rows: list[dict[str, Any]]
     is_stale: bool
+    is_starting: bool
+    """Whether its driver is there and waits for its Ray, which takes half a minute."""
 
     @property
     def is_last(self) -> bool:
@@ -50,7 +52,7 @@ class _Snapshot:
 
     @property
     def headline(self) -> str:
-        return headline(self.experiment, is_stale=self.is_stale)
+        return headline(self.experiment, is_stale=self.is_stale) + ("; its Ray is starting" if self.is_starting else "")
 
 
 def status(
@@ -121,7 +123,12 @@ class _EpochsToCome:
 def _snapshot(store: Store, experiment_id: str, to_come: _EpochsToCome) -> _Snapshot:
     experiment = store.find_experiment(experiment_id)
     rows = [row | {"time_left_s": to_come.of(row)} for row in store.progress(experiment_id)]
-    return _Snapshot(experiment, rows, bool(stale_among(store, [experiment])))
+    is_stale = bool(stale_among(store, [experiment]))
+    is_starting = False
+    if not is_stale and experiment.status == "running" and {row["status"] for row in rows} == {"queued"}:
+        run = store.runs.newest(experiment.id)
+        is_starting = run is not None and run.is_open and run.backend != "inline"
+    return _Snapshot(experiment, rows, is_stale, is_starting)
 
 
 def _snapshots(store: Store, experiment: ExperimentRow) -> Iterator[_Snapshot]:

@@ -218,6 +218,22 @@ def test_nothing_is_said_of_a_driver_that_lives_or_is_on_another_machine(growres
     assert growres("status", running_here[0]).err == ""
 
 
+@pytest.mark.parametrize("backend", ["local", "inline"])
+def test_while_ray_starts_status_and_dashboard_say_so(growres, backend):
+    trial = NewTrial(variant="v", seed=0, procedure="growth", model="resnet", config={})
+    with Store.open() as store:
+        experiment_id = store.add_experiment(NewExperiment(name="new", spec_text="", spec={}, trials=(trial,)))
+        store.runs.claim(experiment_id, backend=backend)
+        store.runs.begin(experiment_id, 1, host=socket.gethostname(), pid=os.getpid())
+        store.set_experiment_status(experiment_id, "running")
+    assert ("its Ray is starting" in growres("status").out) == (backend == "local")
+    asked = growres("dashboard", "new")
+    assert asked.code == 2 and ("is still starting" in asked.err) == (backend == "local")
+    with Store.open() as store:
+        store.mark_trial(f"{experiment_id}-1", "running")
+    assert "starting" not in growres("status").out
+
+
 def test_leaving_a_watch_with_ctrl_c_is_quiet(experiment):
     code = "import sys; from growres.cli.app import main; sys.exit(main(['status', '--watch']))"
     watch = subprocess.Popen(
