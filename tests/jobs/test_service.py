@@ -213,7 +213,8 @@ def test_a_job_that_is_started_again_waits_for_the_driver_before_it_and_goes_on(
     command = [sys.executable, "-m", "growres", "drive", experiment_id, "--run", "1"]
     again = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert again.stdout is not None
-    assert "waiting for its end" in again.stdout.readline()
+    version, waiting = (again.stdout.readline() for _ in range(2))
+    assert "growres" in version and "waiting for its end" in waiting
     kill_and_wait(pid)
     assert "goes on where run 1 was cut off" in again.stdout.readline()
     wait_for(lambda: newest(experiment_id).run == 2 and newest(experiment_id).started_at)
