@@ -94,8 +94,8 @@ def stop(
             except KeyboardInterrupt:
                 say("It goes on stopping; only the waiting has ended.")
                 raise
-            again = f"retry {found.id} --failed" if run.status == "failed" else f"resume {found.id}"
-            say(f"{found.name} ({found.id}): {run.status}. Go on with: {command()} {again}")
+            again = {"succeeded": None, "failed": f"retry {found.id} --failed"}.get(run.status, f"resume {found.id}")
+            say(f"{found.name} ({found.id}): {run.status}." + (f" Go on with: {command()} {again}" if again else ""))
 
 
 def _wait_for_end(store: Store, run: RunRow) -> RunRow:

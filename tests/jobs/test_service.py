@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ from tests.databases import postgres_place
 from tests.jobs.conftest import DIVERGING, FIXED, GROWN, SpecWriter, Witness, science, undisturbed_science
 
 LONG = {**FIXED, "training": {"epochs": 4000}}
+
+
+@pytest.fixture(autouse=True)
+def _no_driver_outlives_its_test(home: Path) -> Iterator[None]:
+    """One that a failed test leaves behind would train for hours, and take a core from all tests after it."""
+    yield
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or is somebody else's
+            if f"GROWRES_HOME={home}".encode() in environment.read_bytes().split(b"\0"):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 def growres(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
