@@ -111,6 +111,8 @@ def test_the_page_needs_the_token_and_then_shows_the_job_under_its_name(
     assert token() not in page.content()
 
 
+# On two busy cores it failed twice: the job's driver is late then, or Ray serves none of its metrics.
+@pytest.mark.slow
 def test_the_driver_of_a_job_is_heard_by_prometheus(job: Any) -> None:
     from tests.jobs.test_metrics import statuses, wait_for
 
